@@ -1,0 +1,40 @@
+"""What only the coordinator itself meets: faults of its store and its machine."""
+
+from __future__ import annotations
+
+from agent_trace_protocol import AgentTraceError, CorruptStore, ErrorCode, Unavailable
+
+__all__ = [
+    "AlreadyRunning",
+    "CorruptStore",
+    "GitFailed",
+    "JournalFailed",
+    "JournalFull",
+    "StoreInvalid",
+]
+
+
+class StoreInvalid(AgentTraceError):
+    """The directory is not a store, or not one this version can open."""
+
+    code = ErrorCode.NOT_FOUND
+
+
+class AlreadyRunning(Unavailable):
+    """Another coordinator holds the store; the message names it."""
+
+
+class JournalFull(Unavailable):
+    """The journal can not grow: the disk is full or read-only. Nothing of the batch is durable."""
+
+    code = ErrorCode.READ_ONLY
+
+
+class JournalFailed(AgentTraceError):
+    """The disk failed under the journal. Nobody knows what it holds; the process must end."""
+
+    code = ErrorCode.CORRUPT
+
+
+class GitFailed(Unavailable):
+    """A git process died or refused; the journal has everything, the history is behind."""

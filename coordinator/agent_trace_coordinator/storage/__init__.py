@@ -1,0 +1,1 @@
+"""The only code that touches the disk: journal, git, working tree, lock."""

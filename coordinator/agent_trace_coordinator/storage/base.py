@@ -1,0 +1,116 @@
+"""The ports of the storage, and the promise each one makes.
+
+`server.runtime` talks to these and to nothing below them. The in-memory twins in `memory.py` keep
+the same promises and can be told to fail.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+import msgspec
+
+from agent_trace_coordinator.core.records import Record
+
+__all__ = ["Entry", "ExpectedFile", "FileUpdate", "History", "SetAside", "WorkTree"]
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """A record on its way to the disk, with what lies beside it."""
+
+    record: Record
+    encoded: bytes
+    """The record's one encoding."""
+    chain: bytes
+    """The chain hash up to and including this record."""
+    contents: tuple[tuple[int, bytes], ...]
+    """New contents by content key: one for each change that brought one."""
+
+
+class History(Protocol):
+    """The git repository as the committer sees it. Called from one worker thread, never two.
+
+    One entry becomes one commit on the branch, in order, its id a pure function of the entries.
+    """
+
+    def start(self) -> int:
+        """Repair what a crash left (locks, refs), and return the seq of the branch's last commit,
+        0 for none. After it returned, `commit` continues there."""
+        ...
+
+    def commit(self, entries: list[Entry]) -> list[tuple[int, str]]:
+        """Stream the entries as commits; return (seq, commit id) of each. Not yet durable."""
+        ...
+
+    def checkpoint(self) -> None:
+        """Make all commits so far durable and visible to every git process: packs, index, refs and
+        their directories are synced when this returns."""
+        ...
+
+    def close(self) -> None:
+        """Checkpoint and end the git processes."""
+        ...
+
+
+class ExpectedFile(msgspec.Struct, frozen=True):
+    """What a document's file should hold, and which older states of it are ours as well."""
+
+    path: str
+    size: int
+    digest: bytes
+    """BLAKE2b-256 of the current content (`core.records.content_digest`)."""
+    earlier: frozenset[bytes] = frozenset()
+    """Digests of earlier revisions: a file that holds one is behind, not foreign."""
+
+
+class FileUpdate(msgspec.Struct, frozen=True):
+    """One document's file as it is to be."""
+
+    path: str
+    content: bytes | None
+    """None: there is to be no file."""
+
+
+class SetAside(msgspec.Struct, frozen=True):
+    """Foreign content that was found where a document's file belongs, and kept."""
+
+    path: str
+    """The document's path."""
+    kept_as: str
+    """The file in the quarantine directory that holds the bytes."""
+    size: int
+
+
+class WorkTree(Protocol):
+    """The documents as files in the store's directory: a view, each file whole at every instant.
+
+    Called from one worker thread, never two. Nothing here is synced: state.db has the contents.
+    """
+
+    def apply(self, updates: list[FileUpdate]) -> list[SetAside]:
+        """Bring the files to the given state: temporary file and rename, or unlink.
+
+        What lies at a path and was not put there by this object, nor is equal to the new content,
+        is moved to the quarantine before it is replaced, and returned. Directories are made as
+        needed, and removed when a removal empties them. A path of which some part is a symlink or
+        not a directory is set aside likewise, never followed.
+
+        Raises:
+            OSError: the disk took no more; updates before the failing one are done.
+        """
+        ...
+
+    def compare(self, expected: Iterable[ExpectedFile]) -> list[str]:
+        """Return the paths whose file is missing or is not the expected content (by size and hash),
+        and remember the others as put there by us."""
+        ...
+
+    def read(self, path: str) -> bytes | None:
+        """Return the bytes of a regular file in the store, None if there is none.
+
+        Raises:
+            InvalidPath: a symlink, a directory or a special file is in the way.
+            TooLarge: the file is over the limit given at construction.
+        """
+        ...

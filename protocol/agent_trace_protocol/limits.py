@@ -1,0 +1,70 @@
+"""Every maximum of the wire, each with its unit and its reason.
+
+These are the hard bounds of the protocol. A store may be configured below them, never above.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = [
+    "AGENT_NAME_LENGTH_MAX",
+    "BODY_BYTES_MAX",
+    "DOCUMENT_BYTES_DEFAULT",
+    "DOCUMENT_BYTES_MAX",
+    "ENVELOPE_BYTES_MAX",
+    "IN_FLIGHT_BYTES_MAX",
+    "IN_FLIGHT_REQUESTS_MAX",
+    "OPERATIONS_MAX",
+    "PAGE_ENTRIES_MAX",
+    "PATH_BYTES_MAX",
+    "PATH_DEPTH_MAX",
+    "PATH_SEGMENT_BYTES_MAX",
+    "SESSION_KEY_BYTES",
+    "TEXT_FIELD_LENGTH_MAX",
+]
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+
+DOCUMENT_BYTES_MAX: Final = 8 * MIB
+"""Bytes of one document. Plans and notes are kilobytes; this bounds what one write may cost."""
+
+DOCUMENT_BYTES_DEFAULT: Final = 1 * MIB
+"""Bytes of one document unless the store's configuration says otherwise."""
+
+ENVELOPE_BYTES_MAX: Final = 1 * KIB
+"""Bytes of the first frame. It holds five short fields; anything larger is not one of ours."""
+
+BODY_BYTES_MAX: Final = DOCUMENT_BYTES_MAX + 64 * KIB
+"""Bytes of the second frame: one largest document and its metadata. Checked before decoding."""
+
+OPERATIONS_MAX: Final = 64
+"""Operations in one transaction. They are one journal record and one commit, decided as a whole."""
+
+PATH_BYTES_MAX: Final = 512
+"""UTF-8 bytes of a document path: portable to every file system the store may be copied to."""
+
+PATH_SEGMENT_BYTES_MAX: Final = 200
+"""UTF-8 bytes of one path segment: 255 on most file systems, less the room for temporary names."""
+
+PATH_DEPTH_MAX: Final = 16
+"""Segments of a path: bounds the directory walk of every write."""
+
+AGENT_NAME_LENGTH_MAX: Final = 64
+"""Characters of an agent's name: it becomes a git author and part of file names."""
+
+TEXT_FIELD_LENGTH_MAX: Final = 200
+"""Characters of a free text field that describes a session (program, host, model)."""
+
+IN_FLIGHT_REQUESTS_MAX: Final = 64
+"""Requests one client may have unanswered; beyond it the client library waits."""
+
+IN_FLIGHT_BYTES_MAX: Final = 4 * MIB
+"""Payload bytes one client may have unanswered, unless a single request is larger."""
+
+PAGE_ENTRIES_MAX: Final = 1000
+"""Entries of one page of a listing or a log: a page stays far below BODY_BYTES_MAX."""
+
+SESSION_KEY_BYTES: Final = 16
+"""Bytes of the secret a client makes for its session: 128 bits are not guessed."""

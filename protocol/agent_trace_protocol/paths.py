@@ -1,0 +1,107 @@
+"""The path law: which text may name a document, in its one canonical form.
+
+A path is parsed before any rule sees it, by the coordinator, whoever sent it. What is refused here
+is what some file system, git or a terminal would read as something else: a way out of the store, a
+reserved place, a name that another machine folds onto a second document.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import Final, NewType
+
+from .errors import InvalidPath
+from .limits import PATH_BYTES_MAX, PATH_DEPTH_MAX, PATH_SEGMENT_BYTES_MAX
+
+__all__ = ["DocumentPath", "fold_path", "parse_path"]
+
+DocumentPath = NewType("DocumentPath", str)
+
+# A plain ASCII path of ordinary segments needs none of the slow checks below except the reserved
+# names; nearly every path is one.
+_PLAIN: Final = re.compile(
+    r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]*/)*[A-Za-z0-9_][A-Za-z0-9_.-]*", re.ASCII
+)
+
+# Control, format (bidirectional overrides, zero-width), surrogate, private use, unassigned, and
+# the two separators that are not a space.
+_REFUSED_CATEGORIES: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+
+# Windows reads these as structure; ':' also opens an NTFS stream (".git::$INDEX_ALLOCATION").
+_REFUSED_CHARACTERS: Final = frozenset('\\:*?"<>|')
+
+_DEVICES: Final = frozenset(
+    {"con", "prn", "aux", "nul", "conin$", "conout$"}
+    | {f"{name}{digit}" for name in ("com", "lpt") for digit in "0123456789\u00b9\u00b2\u00b3"}
+)
+
+# 8.3 short names, by which NTFS reaches ".git" and ".agent-trace" too.
+_SHORT_NAME: Final = re.compile(r"(?:git|agent-|agent)~[0-9]+", re.ASCII)
+
+
+def fold_path(path: str) -> str:
+    """Return the form under which two paths count as the same name.
+
+    Case folding over compatibility normalisation is coarser than any file system we know, so two
+    documents that differ here stay two files wherever the store is copied to.
+    """
+    if path.isascii():
+        return path.lower()
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", path).casefold())
+
+
+def parse_path(text: str) -> DocumentPath:
+    """Return `text` as a document path: relative, `/`-separated, NFC.
+
+    Raises:
+        InvalidPath: it could name something else, or nothing; the message names the rule.
+    """
+    if not text:
+        raise InvalidPath("the path is empty")
+    # Surrogates can not be encoded; they are refused by category below.
+    size = len(text.encode("utf-8", "surrogatepass"))
+    if size > PATH_BYTES_MAX:
+        raise InvalidPath(f"the path has {size} bytes; the limit is {PATH_BYTES_MAX}")
+    if not _PLAIN.fullmatch(text):
+        text = unicodedata.normalize("NFC", text)
+        _check_characters(text)
+    segments = text.split("/")
+    if text.startswith("/"):
+        raise InvalidPath(f"{text!r} is absolute; paths are relative to the store")
+    if len(segments) > PATH_DEPTH_MAX:
+        raise InvalidPath(f"{text!r} has {len(segments)} levels; the limit is {PATH_DEPTH_MAX}")
+    for segment in segments:
+        _check_segment(text, segment)
+    return DocumentPath(text)
+
+
+def _check_characters(text: str) -> None:
+    for character in text:
+        if unicodedata.category(character) in _REFUSED_CATEGORIES:
+            raise InvalidPath(
+                f"{ascii(text)} holds U+{ord(character):04X}, which is invisible or not a character"
+            )
+        if character in _REFUSED_CHARACTERS:
+            raise InvalidPath(f"{text!r} holds {character!r}, which some systems do not allow")
+
+
+def _check_segment(text: str, segment: str) -> None:
+    if segment == "":
+        raise InvalidPath(f"{text!r} has an empty segment (a doubled or trailing slash)")
+    if segment in {".", ".."}:
+        raise InvalidPath(f"{text!r} holds {segment!r}; write the path from the store's root")
+    if segment[-1] in ". ":
+        raise InvalidPath(f"{text!r} has a segment that ends with a dot or a space")
+    if segment[0] in " -~":
+        raise InvalidPath(f"{text!r} has a segment that starts with {segment[0]!r}")
+    size = len(segment.encode("utf-8"))
+    if size > PATH_SEGMENT_BYTES_MAX:
+        raise InvalidPath(
+            f"{text!r} has a segment of {size} bytes; the limit is {PATH_SEGMENT_BYTES_MAX}"
+        )
+    folded = fold_path(segment)
+    if folded.startswith(".git") or folded == ".agent-trace" or _SHORT_NAME.fullmatch(folded):
+        raise InvalidPath(f"{text!r} is in a reserved place ({segment!r})")
+    if folded.split(".", 1)[0].rstrip(" ") in _DEVICES:
+        raise InvalidPath(f"{text!r} holds {segment!r}, a device name on Windows")

@@ -1,0 +1,140 @@
+"""What the coordinator answers, one struct per kind of request.
+
+A client ignores trailing elements it does not know, so that a newer coordinator may say more.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from .errors import ErrorInfo
+from .model import Action, DocumentInfo, DocumentType, LogEntry, SessionInfo
+
+__all__ = [
+    "Committed",
+    "Done",
+    "Document",
+    "LogPage",
+    "Opened",
+    "Page",
+    "Refused",
+    "Reply",
+    "SessionList",
+    "StatusReport",
+    "WriteResult",
+]
+
+
+class _Message(msgspec.Struct, frozen=True, array_like=True, tag=True, tag_field="$"):
+    """Shape of all replies."""
+
+
+class Opened(_Message, frozen=True, tag="opened"):
+    """The session is open."""
+
+    session: str
+    protocol: int
+    epoch: int
+    """Counts the coordinator's lives on this store."""
+    store: str
+    """The store's id."""
+    heartbeat_seconds: float
+    stale_seconds: float
+    document_bytes_max: int
+    next_number: int
+    """The smallest request number not yet used in this session, for one that comes back."""
+    predecessor: str = ""
+
+
+class Done(_Message, frozen=True, tag="done"):
+    """It is done; there is nothing more to say."""
+
+
+class WriteResult(msgspec.Struct, frozen=True, array_like=True):
+    """What one operation made."""
+
+    path: str
+    revision: int
+    action: Action
+    added: int
+    removed: int
+
+
+class Committed(_Message, frozen=True, tag="committed"):
+    """The transaction is durable."""
+
+    seq: int
+    results: tuple[WriteResult, ...]
+    commit: str = ""
+    """The git commit id; only with `durability="git"`."""
+
+
+class Document(_Message, frozen=True, tag="document"):
+    """A document's content. Its hash was verified when it was read."""
+
+    path: str
+    type: DocumentType
+    revision: int
+    content: bytes
+    seq: int
+    time_ms: int
+    author: str
+
+
+class Page(_Message, frozen=True, tag="page"):
+    """A page of documents."""
+
+    documents: tuple[DocumentInfo, ...]
+    more: bool
+
+
+class LogPage(_Message, frozen=True, tag="log"):
+    """A page of the log, newest first."""
+
+    entries: tuple[LogEntry, ...]
+    more: bool
+
+
+class SessionList(_Message, frozen=True, tag="sessions"):
+    """The sessions."""
+
+    sessions: tuple[SessionInfo, ...]
+
+
+class StatusReport(_Message, frozen=True, tag="status"):
+    """How the coordinator and the store are."""
+
+    store: str
+    root: str
+    version: str
+    pid: int
+    epoch: int
+    uptime_seconds: float
+    endpoint: str
+    seq: int
+    """The last operation in the journal."""
+    git_seq: int
+    """The last operation in git."""
+    head: str
+    """The commit at which the branch stands."""
+    documents: int
+    sessions_live: int
+    sessions_stale: int
+    read_only: str
+    """Why writes are refused; empty if they are not."""
+    rss_bytes: int
+    """Memory of the coordinator process."""
+    repository_bytes: int
+    journal_bytes: int
+    packs: int
+    maintenance: str
+    """What history maintenance last did."""
+
+
+class Refused(_Message, frozen=True, tag="refused"):
+    """The request was not carried out, or not to the end."""
+
+    error: ErrorInfo
+
+
+Reply = Opened | Done | Committed | Document | Page | LogPage | SessionList | StatusReport | Refused
