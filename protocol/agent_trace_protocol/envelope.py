@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import msgspec
 
+from .scalars import Count
+
 __all__ = ["ReplyEnvelope", "RequestEnvelope"]
 
 
 class RequestEnvelope(msgspec.Struct, frozen=True, array_like=True):
     """In front of a request."""
 
-    version: int
+    version: Count
     """The protocol version the body is written in."""
     key: bytes
     """The session's secret, 16 bytes; see `ids`."""
-    number: int
+    number: Count
     """Counts this session's requests from 1. With the session it identifies the request for ever:
     repeating it returns the first answer."""
-    budget_ms: int = 0
+    budget_ms: Count = 0
     """Milliseconds the client will wait; 0 for no bound."""
     trace: str = ""
     """W3C trace context of the caller, or empty."""
@@ -30,10 +32,10 @@ class RequestEnvelope(msgspec.Struct, frozen=True, array_like=True):
 class ReplyEnvelope(msgspec.Struct, frozen=True, array_like=True):
     """In front of a reply."""
 
-    version: int
-    number: int
+    version: Count
+    number: Count
     """The request this answers."""
-    seq: int
+    seq: Count
     """The last durable operation when this was sent; never decreases for a client."""
-    epoch: int
+    epoch: Count
     """The coordinator's life that answered."""

@@ -13,6 +13,9 @@ from typing import ClassVar
 
 import msgspec
 
+from .limits import ERROR_MESSAGE_LENGTH_MAX
+from .scalars import Count
+
 __all__ = [
     "AgentBusy",
     "AgentTraceError",
@@ -69,13 +72,13 @@ class ConflictInfo(msgspec.Struct, frozen=True, array_like=True, omit_defaults=T
 
     path: str
     """The document that had moved on."""
-    expected: int
+    expected: Count
     """The revision the caller based its write on."""
-    current: int
+    current: Count
     """The revision that is current; 0 if there is no such document."""
     author: str = ""
     """Who wrote the current revision."""
-    time_ms: int = 0
+    time_ms: Count = 0
     """When, UTC milliseconds."""
     diff: str = ""
     """A unified diff from `expected` to `current`, bounded; empty if `expected` never existed."""
@@ -94,6 +97,14 @@ class ErrorInfo(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True
     conflict: ConflictInfo | None = None
 
 
+def _wire_text(message: str) -> str:
+    # A message may quote a heading of megabytes or a file name that is not UTF-8. An error that can
+    # not be sent would cost more than the one it reports.
+    if len(message) > ERROR_MESSAGE_LENGTH_MAX:
+        message = message[: ERROR_MESSAGE_LENGTH_MAX - 3] + "..."
+    return message.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 class AgentTraceError(Exception):
     """Base of every error that agent-trace raises on purpose."""
 
@@ -105,8 +116,8 @@ class AgentTraceError(Exception):
         self.message = message
 
     def to_info(self) -> ErrorInfo:
-        """Return the error as it travels."""
-        return ErrorInfo(self.code, self.message, self.retryable)
+        """Return the error as it travels: any message fits into a reply."""
+        return ErrorInfo(self.code, _wire_text(self.message), self.retryable)
 
 
 class InvalidRequest(AgentTraceError):
@@ -167,7 +178,7 @@ class Conflict(AgentTraceError):
         self.info = info
 
     def to_info(self) -> ErrorInfo:
-        return ErrorInfo(self.code, self.message, self.retryable, self.info)
+        return ErrorInfo(self.code, _wire_text(self.message), self.retryable, self.info)
 
 
 class RequestReused(InvalidRequest):

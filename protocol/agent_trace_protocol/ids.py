@@ -37,8 +37,8 @@ def parse_agent_name(text: str) -> AgentName:
     """
     if not _AGENT_NAME.fullmatch(text) or text.endswith("."):
         raise InvalidRequest(
-            f"{text!r} is not a name: use 1 to {AGENT_NAME_LENGTH_MAX} of a-z, 0-9, '.', '_' and "
-            "'-', starting with a letter or digit, not ending with '.'"
+            f"{text[:AGENT_NAME_LENGTH_MAX]!r} is not a name: use 1 to {AGENT_NAME_LENGTH_MAX} of "
+            "a-z, 0-9, '.', '_' and '-', starting with a letter or digit, not ending with '.'"
         )
     if text in _RESERVED:
         raise InvalidRequest(f"{text!r} is reserved for the coordinator itself")

@@ -12,20 +12,30 @@ __all__ = [
     "BODY_BYTES_MAX",
     "DOCUMENT_BYTES_DEFAULT",
     "DOCUMENT_BYTES_MAX",
+    "DURATION_SECONDS_MAX",
     "ENVELOPE_BYTES_MAX",
+    "ERROR_MESSAGE_LENGTH_MAX",
     "IN_FLIGHT_BYTES_MAX",
     "IN_FLIGHT_REQUESTS_MAX",
+    "INTEGER_MAX",
     "OPERATIONS_MAX",
     "PAGE_ENTRIES_MAX",
     "PATH_BYTES_MAX",
     "PATH_DEPTH_MAX",
     "PATH_SEGMENT_BYTES_MAX",
+    "REASON_LENGTH_MAX",
     "SESSION_KEY_BYTES",
     "TEXT_FIELD_LENGTH_MAX",
 ]
 
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
+
+INTEGER_MAX: Final = 2**63 - 1
+"""The largest integer in a message: what SQLite and most languages hold."""
+
+DURATION_SECONDS_MAX: Final = 1e9
+"""Seconds of the longest duration in a message, some 30 years: it refuses infinity."""
 
 DOCUMENT_BYTES_MAX: Final = 8 * MIB
 """Bytes of one document. Plans and notes are kilobytes; this bounds what one write may cost."""
@@ -56,6 +66,12 @@ AGENT_NAME_LENGTH_MAX: Final = 64
 
 TEXT_FIELD_LENGTH_MAX: Final = 200
 """Characters of a free text field that describes a session (program, host, model)."""
+
+REASON_LENGTH_MAX: Final = 200
+"""Characters of foreign text that an error message quotes: it goes to terminals and logs."""
+
+ERROR_MESSAGE_LENGTH_MAX: Final = 2000
+"""Characters of an error's message on the wire, for one may quote what the client sent."""
 
 IN_FLIGHT_REQUESTS_MAX: Final = 64
 """Requests one client may have unanswered; beyond it the client library waits."""

@@ -6,6 +6,8 @@ from enum import StrEnum
 
 import msgspec
 
+from .scalars import Count, Seconds
+
 __all__ = [
     "Action",
     "Actor",
@@ -63,6 +65,8 @@ class Action(StrEnum):
     MOVE = "move"
     RESTORE = "restore"
     MERGE = "merge"
+    DRAFT = "draft"
+    """A write came too late; nothing changed, its text is kept."""
     OPEN = "open"
     """A session began (no document)."""
     CLOSE = "close"
@@ -72,17 +76,17 @@ class Action(StrEnum):
 class DocumentInfo(msgspec.Struct, frozen=True, array_like=True):
     """One document as a listing shows it."""
 
-    id: int
+    id: Count
     """The same for the document's whole life, through moves, deletion and restoring."""
     path: str
     type: DocumentType
-    revision: int
+    revision: Count
     """The n-th state of the document, from 1."""
-    size: int
+    size: Count
     """Bytes of the current content."""
-    seq: int
+    seq: Count
     """The operation that made the current revision."""
-    time_ms: int
+    time_ms: Count
     """When, UTC milliseconds."""
     author: str
 
@@ -90,8 +94,8 @@ class DocumentInfo(msgspec.Struct, frozen=True, array_like=True):
 class LogEntry(msgspec.Struct, frozen=True, array_like=True):
     """One operation's effect on one document, or a session's begin or end."""
 
-    seq: int
-    time_ms: int
+    seq: Count
+    time_ms: Count
     """UTC milliseconds."""
     actor: Actor
     author: str
@@ -99,11 +103,11 @@ class LogEntry(msgspec.Struct, frozen=True, array_like=True):
     action: Action
     path: str
     """The document's path after the operation; empty for entries about a session."""
-    revision: int
+    revision: Count
     """The revision made; 0 for entries about a session."""
-    added: int
+    added: Count
     """Lines added."""
-    removed: int
+    removed: Count
     """Lines removed."""
     summary: str
     """One line, made from the real change."""
@@ -119,12 +123,12 @@ class SessionInfo(msgspec.Struct, frozen=True, array_like=True):
     name: str
     kind: SessionKind
     state: SessionState
-    started_ms: int
+    started_ms: Count
     """UTC milliseconds."""
-    idle_seconds: float
+    idle_seconds: Seconds
     """Seconds since the last sign of life, by the coordinator's own clock."""
     program: str
     host: str
-    pid: int
+    pid: Count
     predecessor: str
     """The session of the same agent that this one followed, or empty."""

@@ -36,19 +36,37 @@ _DEVICES: Final = frozenset(
     | {f"{name}{digit}" for name in ("com", "lpt") for digit in "0123456789\u00b9\u00b2\u00b3"}
 )
 
-# 8.3 short names, by which NTFS reaches ".git" and ".agent-trace" too.
-_SHORT_NAME: Final = re.compile(r"(?:git|agent-|agent)~[0-9]+", re.ASCII)
+# The 8.3 short names by which NTFS reaches a longer one: `git~1`, `gi7eba~1` (.gitmodules, by
+# hash), `agent-~1`, and those of any other document. What they reach differs from disk to disk.
+_SHORT_NAME: Final = re.compile(r"(?=[^.]{3,8}(?:\.|$))[^.]+~[0-9]+(?:\.[^.]{0,3})?", re.ASCII)
+
+# Unicode's default ignorable code points outside of the categories refused above: variation
+# selectors (emoji need them), fillers, joiners. No one sees them, and the case-insensitive
+# directories of ext4 and f2fs compare names without them.
+_IGNORABLE: Final = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u3164\ufe00-\ufe0f\uffa0"
+    "\U000e0100-\U000e01ef]"
+)
 
 
 def fold_path(path: str) -> str:
     """Return the form under which two paths count as the same name.
 
-    Case folding over compatibility normalisation is coarser than any file system we know, so two
-    documents that differ here stay two files wherever the store is copied to.
+    Case folding over compatibility normalisation without what is invisible is coarser than any
+    file system we know, so two documents that differ here stay two files wherever the store is
+    copied to. A folded path has the segments of the path: what only looks like a slash, or is
+    made of one (U+FF0F, U+2105), folds to a letter-like U+2215.
     """
     if path.isascii():
         return path.lower()
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", path).casefold())
+    return "/".join(_fold_segment(segment) for segment in path.split("/"))
+
+
+def _fold_segment(segment: str) -> str:
+    if segment.isascii():
+        return segment.lower()
+    visible = unicodedata.normalize("NFKC", _IGNORABLE.sub("", segment))
+    return unicodedata.normalize("NFKC", visible.casefold()).replace("/", "\u2215")
 
 
 def parse_path(text: str) -> DocumentPath:
@@ -59,21 +77,27 @@ def parse_path(text: str) -> DocumentPath:
     """
     if not text:
         raise InvalidPath("the path is empty")
-    # Surrogates can not be encoded; they are refused by category below.
-    size = len(text.encode("utf-8", "surrogatepass"))
-    if size > PATH_BYTES_MAX:
-        raise InvalidPath(f"the path has {size} bytes; the limit is {PATH_BYTES_MAX}")
+    _check_size(text)
     if not _PLAIN.fullmatch(text):
         text = unicodedata.normalize("NFC", text)
+        # Some characters have no composed form, and normalising makes up to three times as much.
+        _check_size(text)
         _check_characters(text)
-    segments = text.split("/")
     if text.startswith("/"):
         raise InvalidPath(f"{text!r} is absolute; paths are relative to the store")
+    segments = text.split("/")
     if len(segments) > PATH_DEPTH_MAX:
         raise InvalidPath(f"{text!r} has {len(segments)} levels; the limit is {PATH_DEPTH_MAX}")
     for segment in segments:
         _check_segment(text, segment)
     return DocumentPath(text)
+
+
+def _check_size(text: str) -> None:
+    # Surrogates can not be encoded; they are refused by their category.
+    size = len(text.encode("utf-8", "surrogatepass"))
+    if size > PATH_BYTES_MAX:
+        raise InvalidPath(f"the path has {size} bytes; the limit is {PATH_BYTES_MAX}")
 
 
 def _check_characters(text: str) -> None:
@@ -101,7 +125,11 @@ def _check_segment(text: str, segment: str) -> None:
             f"{text!r} has a segment of {size} bytes; the limit is {PATH_SEGMENT_BYTES_MAX}"
         )
     folded = fold_path(segment)
-    if folded.startswith(".git") or folded == ".agent-trace" or _SHORT_NAME.fullmatch(folded):
+    if folded.strip(". ") == "":
+        raise InvalidPath(f"{ascii(text)} has a segment of which nothing is to be seen")
+    if folded.startswith(".git") or folded == ".agent-trace":
         raise InvalidPath(f"{text!r} is in a reserved place ({segment!r})")
+    if "~" in folded and _SHORT_NAME.fullmatch(folded):
+        raise InvalidPath(f"{text!r} holds {segment!r}, another file's short name on Windows")
     if folded.split(".", 1)[0].rstrip(" ") in _DEVICES:
         raise InvalidPath(f"{text!r} holds {segment!r}, a device name on Windows")

@@ -9,6 +9,7 @@ import msgspec
 
 from .errors import ErrorInfo
 from .model import Action, DocumentInfo, DocumentType, LogEntry, SessionInfo
+from .scalars import Count, Seconds
 
 __all__ = [
     "Committed",
@@ -33,15 +34,15 @@ class Opened(_Message, frozen=True, tag="opened"):
     """The session is open."""
 
     session: str
-    protocol: int
-    epoch: int
+    protocol: Count
+    epoch: Count
     """Counts the coordinator's lives on this store."""
     store: str
     """The store's id."""
-    heartbeat_seconds: float
-    stale_seconds: float
-    document_bytes_max: int
-    next_number: int
+    heartbeat_seconds: Seconds
+    stale_seconds: Seconds
+    document_bytes_max: Count
+    next_number: Count
     """The smallest request number not yet used in this session, for one that comes back."""
     predecessor: str = ""
 
@@ -54,16 +55,16 @@ class WriteResult(msgspec.Struct, frozen=True, array_like=True):
     """What one operation made."""
 
     path: str
-    revision: int
+    revision: Count
     action: Action
-    added: int
-    removed: int
+    added: Count
+    removed: Count
 
 
 class Committed(_Message, frozen=True, tag="committed"):
     """The transaction is durable."""
 
-    seq: int
+    seq: Count
     results: tuple[WriteResult, ...]
     commit: str = ""
     """The git commit id; only with `durability="git"`."""
@@ -74,10 +75,10 @@ class Document(_Message, frozen=True, tag="document"):
 
     path: str
     type: DocumentType
-    revision: int
+    revision: Count
     content: bytes
-    seq: int
-    time_ms: int
+    seq: Count
+    time_ms: Count
     author: str
 
 
@@ -107,26 +108,26 @@ class StatusReport(_Message, frozen=True, tag="status"):
     store: str
     root: str
     version: str
-    pid: int
-    epoch: int
-    uptime_seconds: float
+    pid: Count
+    epoch: Count
+    uptime_seconds: Seconds
     endpoint: str
-    seq: int
+    seq: Count
     """The last operation in the journal."""
-    git_seq: int
+    git_seq: Count
     """The last operation in git."""
     head: str
     """The commit at which the branch stands."""
-    documents: int
-    sessions_live: int
-    sessions_stale: int
+    documents: Count
+    sessions_live: Count
+    sessions_stale: Count
     read_only: str
     """Why writes are refused; empty if they are not."""
-    rss_bytes: int
+    rss_bytes: Count
     """Memory of the coordinator process."""
-    repository_bytes: int
-    journal_bytes: int
-    packs: int
+    repository_bytes: Count
+    journal_bytes: Count
+    packs: Count
     maintenance: str
     """What history maintenance last did."""
 

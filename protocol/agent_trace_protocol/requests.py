@@ -7,10 +7,13 @@ half the bytes. Unknown trailing elements are refused; a newer client negotiates
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Annotated
 
 import msgspec
 
+from .limits import OPERATIONS_MAX
 from .model import Action, Actor, DocumentType, SessionKind
+from .scalars import Count
 from .version import PROTOCOL_VERSION, PROTOCOL_VERSION_MIN
 
 __all__ = [
@@ -61,7 +64,7 @@ class Put(_Message, frozen=True, tag="put"):
 
     path: str
     content: bytes
-    if_revision: int | None = None
+    if_revision: Count | None = None
     """Only if the document is at this revision; 0: only if there is no such document."""
     type: DocumentType | None = None
     """The type of a document that this creates; scratch if not given."""
@@ -72,7 +75,7 @@ class Append(_Message, frozen=True, tag="append"):
 
     path: str
     content: bytes
-    if_revision: int | None = None
+    if_revision: Count | None = None
     type: DocumentType | None = None
 
 
@@ -84,7 +87,7 @@ class Edit(_Message, frozen=True, tag="edit"):
     """Must occur exactly once, unless `all` is set: then at least once."""
     new: bytes
     all: bool = False
-    if_revision: int | None = None
+    if_revision: Count | None = None
 
 
 class SectionMode(StrEnum):
@@ -102,14 +105,14 @@ class SectionEdit(_Message, frozen=True, tag="section"):
     """The heading's text, or its line with the leading `#`s to name the level as well."""
     content: bytes
     mode: SectionMode = SectionMode.REPLACE
-    if_revision: int | None = None
+    if_revision: Count | None = None
 
 
 class Delete(_Message, frozen=True, tag="delete"):
     """Remove the document; its history stays and `Restore` brings it back under the same id."""
 
     path: str
-    if_revision: int | None = None
+    if_revision: Count | None = None
 
 
 class Move(_Message, frozen=True, tag="move"):
@@ -117,15 +120,15 @@ class Move(_Message, frozen=True, tag="move"):
 
     path: str
     new_path: str
-    if_revision: int | None = None
+    if_revision: Count | None = None
 
 
 class Restore(_Message, frozen=True, tag="restore"):
     """Make an earlier revision's content the newest revision."""
 
     path: str
-    revision: int
-    if_revision: int | None = None
+    revision: Count
+    if_revision: Count | None = None
 
 
 class Add(_Message, frozen=True, tag="add"):
@@ -163,13 +166,13 @@ class Open(_Message, frozen=True, tag="open"):
     """The agent's or user's name."""
     actor: Actor
     kind: SessionKind
-    protocol_min: int = PROTOCOL_VERSION_MIN
-    protocol_max: int = PROTOCOL_VERSION
+    protocol_min: Count = PROTOCOL_VERSION_MIN
+    protocol_max: Count = PROTOCOL_VERSION
     program: str = ""
     model: str = ""
     host: str = ""
-    pid: int = 0
-    pid_started: int = 0
+    pid: Count = 0
+    pid_started: Count = 0
     """The process's start time in clock ticks since boot, so that a reused pid is not mistaken."""
     takeover: bool = False
     """Supersede a live session of the same agent."""
@@ -190,7 +193,7 @@ class Close(_Message, frozen=True, tag="close"):
 class Transact(_Message, frozen=True, tag="transact"):
     """Do the operations in order, all or nothing: one journal record, one commit."""
 
-    operations: tuple[Operation, ...]
+    operations: Annotated[tuple[Operation, ...], msgspec.Meta(max_length=OPERATIONS_MAX)]
     durability: Durability = Durability.JOURNAL
     message: str = ""
     """One line about why, kept in the commit; may be empty."""
@@ -200,7 +203,7 @@ class Read(_Message, frozen=True, tag="read"):
     """Return one document's content."""
 
     path: str
-    revision: int = 0
+    revision: Count = 0
     """0 for the current one."""
 
 
@@ -209,7 +212,7 @@ class ListDocuments(_Message, frozen=True, tag="list"):
 
     after: str = ""
     """Only paths greater than this one: the last path of the page before."""
-    limit: int = 1000
+    limit: Count = 1000
     type: DocumentType | None = None
     prefix: str = ""
 
@@ -219,8 +222,8 @@ class Log(_Message, frozen=True, tag="log"):
 
     path: str = ""
     """Only this document, followed through its moves."""
-    limit: int = 50
-    before: int = 0
+    limit: Count = 50
+    before: Count = 0
     """Only entries with a smaller seq; 0 for no bound."""
     author: str = ""
     session: str = ""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from .errors import UnsupportedVersion
+from .errors import InvalidRequest, UnsupportedVersion
 
 __all__ = ["PROTOCOL_VERSION", "PROTOCOL_VERSION_MIN", "negotiate"]
 
@@ -25,7 +25,10 @@ def negotiate(peer_min: int, peer_max: int) -> int:
 
     Raises:
         UnsupportedVersion: the ranges do not meet; the message names both and whom to upgrade.
+        InvalidRequest: the peer's range is no range.
     """
+    if peer_min > peer_max:
+        raise InvalidRequest(f"protocol {peer_min} to {peer_max} is not a range of versions")
     if peer_min > PROTOCOL_VERSION:
         raise UnsupportedVersion(
             f"the client speaks protocol {peer_min} to {peer_max}, this coordinator "

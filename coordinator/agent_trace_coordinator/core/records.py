@@ -12,13 +12,15 @@ from typing import Final
 
 import msgspec
 
-from agent_trace_protocol import Action, Actor, DocumentType, SessionKind
+from agent_trace_protocol import Action, Actor, ConflictInfo, DocumentType, SessionKind
 from agent_trace_protocol.limits import OPERATIONS_MAX
 
 __all__ = [
     "CHAIN_START",
     "Change",
     "Changed",
+    "Drafted",
+    "Entry",
     "Record",
     "RecordBody",
     "SessionClosed",
@@ -28,6 +30,7 @@ __all__ = [
     "content_key",
     "decode_record",
     "encode_record",
+    "request_fingerprint",
 ]
 
 CHAIN_START: Final = bytes(32)
@@ -37,6 +40,11 @@ CHAIN_START: Final = bytes(32)
 def content_digest(content: bytes) -> bytes:
     """Return the BLAKE2b-256 by which a content is checked whenever it is read."""
     return hashlib.blake2b(content, digest_size=32).digest()
+
+
+def request_fingerprint(body: bytes) -> bytes:
+    """Return the digest by which a repeated request is told from a reused number."""
+    return hashlib.blake2b(body, digest_size=8).digest()
 
 
 def content_key(seq: int, index: int) -> int:
@@ -76,6 +84,22 @@ class Changed(msgspec.Struct, frozen=True, array_like=True, tag="changed", tag_f
     changes: tuple[Change, ...]
     message: str = ""
     """The writer's own words, one line or empty."""
+    draft: int = 0
+    """The draft that this accepts; 0 if none."""
+
+
+class Drafted(msgspec.Struct, frozen=True, array_like=True, tag="drafted", tag_field="$"):
+    """A write came too late: its document had moved on. What it would have written is kept."""
+
+    conflict: ConflictInfo
+    """What the writer was told."""
+    document: int
+    """The document; 0 if there is none any more."""
+    content_key: int
+    """Where the text lies that the writer wanted."""
+    digest: bytes
+    """BLAKE2b-256 of that text."""
+    size: int
 
 
 class SessionOpened(msgspec.Struct, frozen=True, array_like=True, tag="opened", tag_field="$"):
@@ -89,6 +113,8 @@ class SessionOpened(msgspec.Struct, frozen=True, array_like=True, tag="opened", 
     pid_started: int
     predecessor: str
     """The session of the same agent this one follows; empty if there was none."""
+    ephemeral: bool = False
+    """It does not hold its agent's name."""
 
 
 class SessionClosed(msgspec.Struct, frozen=True, array_like=True, tag="closed", tag_field="$"):
@@ -98,7 +124,7 @@ class SessionClosed(msgspec.Struct, frozen=True, array_like=True, tag="closed", 
     """`closed`, `expired`, or `superseded by <session id>`, or the client's own word."""
 
 
-RecordBody = Changed | SessionOpened | SessionClosed
+RecordBody = Changed | Drafted | SessionOpened | SessionClosed
 
 
 class Record(msgspec.Struct, frozen=True, array_like=True):
@@ -116,8 +142,20 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     request: int
     """The request's number within its session; 0 if the coordinator itself decided it."""
     fingerprint: bytes
-    """Digest of the request's bytes: a reused number with other content is noticed. May be empty."""
+    """Digest of the request's bytes, so that a reused number with other content is noticed."""
     body: RecordBody
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """A record on its way to the disk, with what lies beside it."""
+
+    record: Record
+    encoded: bytes
+    """The record's one encoding."""
+    chain: bytes
+    """The chain hash up to and including this record."""
+    contents: tuple[tuple[int, bytes], ...]
+    """New contents by content key: one for each change that brought one."""
 
 
 _encoder: Final = msgspec.msgpack.Encoder()

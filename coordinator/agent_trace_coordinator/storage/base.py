@@ -11,21 +11,9 @@ from typing import Protocol
 
 import msgspec
 
-from agent_trace_coordinator.core.records import Record
+from agent_trace_coordinator.core.records import Entry
 
 __all__ = ["Entry", "ExpectedFile", "FileUpdate", "History", "SetAside", "WorkTree"]
-
-
-class Entry(msgspec.Struct, frozen=True):
-    """A record on its way to the disk, with what lies beside it."""
-
-    record: Record
-    encoded: bytes
-    """The record's one encoding."""
-    chain: bytes
-    """The chain hash up to and including this record."""
-    contents: tuple[tuple[int, bytes], ...]
-    """New contents by content key: one for each change that brought one."""
 
 
 class History(Protocol):

@@ -1,0 +1,42 @@
+"""Errors that only a client can have, on the protocol's base. No input or output happens here."""
+
+from __future__ import annotations
+
+from agent_trace_protocol import AgentTraceError, ErrorCode, NotFound, Unavailable
+
+__all__ = [
+    "ConnectionLost",
+    "CoordinatorFailed",
+    "RequestTimedOut",
+    "StoreNotFound",
+    "StoreNotCreated",
+]
+
+
+class ConnectionLost(Unavailable):
+    """The coordinator could not be reached again in time.
+
+    A write that was under way may or may not have been carried out; `log()` or `read()` tells.
+    Not raised for a short loss: the client then reconnects and repeats what was not answered.
+    """
+
+
+class RequestTimedOut(Unavailable):
+    """A blocking call took longer than its agent's bound; its outcome is not known.
+
+    Not raised by the asynchronous client: there the caller's cancel scope is the bound.
+    """
+
+
+class StoreNotFound(NotFound):
+    """Neither the directory nor any above it is a store."""
+
+
+class StoreNotCreated(AgentTraceError):
+    """No store could be made in the directory."""
+
+    code = ErrorCode.INVALID_REQUEST
+
+
+class CoordinatorFailed(Unavailable):
+    """No coordinator serves the store, and none could be started."""

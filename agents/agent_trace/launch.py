@@ -1,0 +1,198 @@
+"""Making a store, and starting its coordinator in the background when nobody serves it yet.
+
+The coordinator is a process of its own that outlives whoever started it. Several processes may
+start one at once: the store's lock lets one through, and the others exit and their starters use
+the winner.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Final
+
+import anyio
+import anyio.to_thread
+import msgspec
+
+from agent_trace_protocol.layout import (
+    COORDINATOR_LOG,
+    ENDPOINT_FILE,
+    EXIT_ALREADY_RUNNING,
+    EXIT_DISK_FAILED,
+    EndpointInfo,
+)
+
+from .errors import CoordinatorFailed, StoreNotCreated
+
+__all__ = [
+    "IDLE_SECONDS",
+    "START_SECONDS_MAX",
+    "create_store",
+    "ensure_coordinator",
+    "listening",
+    "read_endpoint",
+]
+
+IDLE_SECONDS: Final = 900
+"""A coordinator started in the background leaves after so long without a session."""
+
+START_SECONDS_MAX: Final = 15.0
+"""How long a start may take: interpreter, recovery of the journal, and the old one's leaving."""
+
+_POLL_SECONDS_MIN: Final = 0.01
+_POLL_SECONDS_MAX: Final = 0.1
+_ENDPOINT_BYTES_MAX: Final = 64 * 1024
+_LOG_BYTES_SHOWN: Final = 4096
+_LOG_LINES_SHOWN: Final = 8
+_MODULE: Final = "agent_trace_coordinator"
+
+
+def read_endpoint(root: Path) -> EndpointInfo | None:
+    """Return where the store's coordinator said it listens; None if it did not say, or badly."""
+    try:
+        with open(root / ENDPOINT_FILE, "rb") as file:
+            return msgspec.json.decode(file.read(_ENDPOINT_BYTES_MAX), type=EndpointInfo)
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+
+
+def listening(root: Path) -> EndpointInfo | None:
+    """Return the endpoint at which a coordinator accepts connections, or None.
+
+    The file alone proves nothing: a killed coordinator leaves it behind. A connection to the unix
+    socket is answered by the kernel at once, whatever the process behind it does.
+    """
+    info = read_endpoint(root)
+    if info is None or not info.endpoint.startswith("ipc://"):
+        return info
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(info.endpoint.removeprefix("ipc://"))
+        except BlockingIOError:
+            # The queue of connections is full, so somebody is there to work it off.
+            return info
+        except OSError:
+            return None
+    return info
+
+
+def create_store(root: Path) -> None:
+    """Make `root` a store.
+
+    Raises:
+        StoreNotCreated: it could not be done; the message is the coordinator's.
+    """
+    command = [sys.executable, "-m", _MODULE, "init", str(root)]
+    try:
+        done = subprocess.run(command, capture_output=True, check=False, stdin=subprocess.DEVNULL)
+    except OSError as error:
+        raise StoreNotCreated(f"the coordinator's init can not be run: {error}") from error
+    if done.returncode != 0:
+        said = done.stderr.decode("utf-8", "replace").strip()
+        lines = said.splitlines()[-_LOG_LINES_SHOWN:]
+        message = "\n".join(lines) or f"init ended with exit code {done.returncode}"
+        raise StoreNotCreated(message.removeprefix("Error: "))
+
+
+async def ensure_coordinator(root: Path) -> EndpointInfo:
+    """Return the endpoint of the store's coordinator, starting one if nobody listens.
+
+    Cancellation leaves a coordinator that was started running; it leaves by itself when idle.
+
+    Raises:
+        CoordinatorFailed: none came up; the message quotes the end of its log.
+    """
+    info = listening(root)
+    if info is not None:
+        return info
+    process: subprocess.Popen[bytes] | None = None
+    log_start = 0
+    wait_seconds = _POLL_SECONDS_MIN
+    with anyio.move_on_after(START_SECONDS_MAX):
+        while True:
+            if process is None:
+                log_start = _log_size(root)
+                process = await anyio.to_thread.run_sync(_start, root)
+            await anyio.sleep(wait_seconds)
+            wait_seconds = min(2 * wait_seconds, _POLL_SECONDS_MAX)
+            info = listening(root)
+            if info is not None:
+                return info
+            code = process.poll()
+            if code == EXIT_ALREADY_RUNNING:
+                # Somebody holds the store but does not listen: it is starting, so it will, or it
+                # is leaving, so the next start succeeds.
+                process = None
+            elif code is not None:
+                raise CoordinatorFailed(_why(root, log_start, code))
+    raise CoordinatorFailed(
+        f"no coordinator listens for {root} after {START_SECONDS_MAX:.0f} s"
+        f"{_log_tail(root, log_start)}; see {root / COORDINATOR_LOG}, or run agent-trace serve"
+    )
+
+
+def _start(root: Path) -> subprocess.Popen[bytes]:
+    """Start a coordinator that belongs to no terminal; its words go to the store's log."""
+    log_path = root / COORDINATOR_LOG
+    command = [sys.executable, "-m", _MODULE, "serve"]
+    command += ["--store", str(root), "--idle-seconds", str(IDLE_SECONDS)]
+    try:
+        log_path.parent.mkdir(mode=0o700, exist_ok=True)
+        descriptor = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    except OSError as error:
+        raise CoordinatorFailed(
+            f"no coordinator can be started: {error.strerror} ({log_path}); "
+            "check that the directory belongs to you and the disk can be written"
+        ) from error
+    try:
+        process = subprocess.Popen(
+            command,
+            cwd=root,
+            stdin=subprocess.DEVNULL,
+            stdout=descriptor,
+            stderr=descriptor,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise CoordinatorFailed(f"no coordinator can be started: {error}") from error
+    finally:
+        os.close(descriptor)
+    # Without a waiter a coordinator that ends before us would stay a zombie. A daemon thread,
+    # because it must outlive this call and must not keep the program alive.
+    threading.Thread(target=process.wait, name="agent-trace-reaper", daemon=True).start()
+    return process
+
+
+def _why(root: Path, log_start: int, code: int) -> str:
+    said = _log_tail(root, log_start)
+    how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+    if code == EXIT_DISK_FAILED:
+        step = "free or repair the disk, then try again"
+    else:
+        step = "run agent-trace serve to watch it start"
+    return f"the coordinator of {root} {how}{said}; {step}"
+
+
+def _log_size(root: Path) -> int:
+    try:
+        return os.stat(root / COORDINATOR_LOG).st_size
+    except OSError:
+        return 0
+
+
+def _log_tail(root: Path, start: int) -> str:
+    """Return the last lines written to the log since `start`, set off from what is before."""
+    try:
+        with open(root / COORDINATOR_LOG, "rb") as file:
+            file.seek(max(start, _log_size(root) - _LOG_BYTES_SHOWN))
+            text = file.read(_LOG_BYTES_SHOWN).decode("utf-8", "replace")
+    except OSError:
+        return ""
+    lines = [line for line in text.splitlines() if line.strip()][-_LOG_LINES_SHOWN:]
+    return "".join(f"\n    {line}" for line in ["", *lines] if line) + ("\n" if lines else "")

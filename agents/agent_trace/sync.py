@@ -1,0 +1,151 @@
+"""The blocking twin: the same client, driven from ordinary code through a thread of its own.
+
+Every method is made from the asynchronous one, with its signature and documentation; nothing of
+it is written twice. Heartbeats go on in that thread while the caller computes.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Coroutine, Generator
+from contextlib import contextmanager
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import anyio
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
+from .client import Agent, connect
+from .errors import RequestTimedOut
+
+__all__ = ["SyncAgent", "connect_sync"]
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+def _blocking(
+    method: Callable[Concatenate[Agent, _P], Coroutine[Any, Any, _R]],
+) -> Callable[Concatenate[SyncAgent, _P], _R]:
+    """Return the blocking form of one of the agent's methods."""
+
+    @functools.wraps(method)
+    def call(agent: SyncAgent, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
+        return agent.call(functools.partial(method, agent.asynchronous, *args, **kwargs))
+
+    return call
+
+
+class SyncAgent:
+    """A connected agent or user for ordinary code. Made by `connect_sync`; any thread may use it.
+
+    Each method is the method of `Agent` with the same name, and returns when its answer is there.
+    """
+
+    def __init__(
+        self, portal: BlockingPortal, agent: Agent, call_seconds_max: float | None
+    ) -> None:
+        self._portal = portal
+        self._agent = agent
+        self._call_seconds_max = call_seconds_max
+
+    @property
+    def asynchronous(self) -> Agent:
+        """The agent behind this one; it lives in the event loop of another thread."""
+        return self._agent
+
+    @property
+    def name(self) -> str:
+        """The agent's or user's name."""
+        return self._agent.name
+
+    @property
+    def session_id(self) -> str:
+        """The public id of this session."""
+        return self._agent.session_id
+
+    @property
+    def predecessor(self) -> str:
+        """The id of the session of the same agent that this one follows, or empty."""
+        return self._agent.predecessor
+
+    @property
+    def document_bytes_max(self) -> int:
+        """Bytes that a document of this store may have."""
+        return self._agent.document_bytes_max
+
+    @property
+    def seq(self) -> int:
+        """The last durable operation of the store that this session has heard of."""
+        return self._agent.seq
+
+    def call(self, method: Callable[[], Coroutine[Any, Any, _R]]) -> _R:
+        """Run something of the asynchronous agent in its event loop and return its result.
+
+        Raises:
+            RequestTimedOut: it took longer than `call_seconds_max`.
+        """
+        result: _R = self._portal.call(self._bounded, method)
+        return result
+
+    async def _bounded(self, method: Callable[[], Coroutine[Any, Any, _R]]) -> _R:
+        if self._call_seconds_max is None:
+            return await method()
+        with anyio.move_on_after(self._call_seconds_max):
+            return await method()
+        raise RequestTimedOut(
+            f"no answer within {self._call_seconds_max:g} s; a write may or may not be carried out"
+        )
+
+    write = _blocking(Agent.write)
+    append = _blocking(Agent.append)
+    edit = _blocking(Agent.edit)
+    edit_section = _blocking(Agent.edit_section)
+    delete = _blocking(Agent.delete)
+    move = _blocking(Agent.move)
+    restore = _blocking(Agent.restore)
+    add = _blocking(Agent.add)
+    accept = _blocking(Agent.accept)
+    transact = _blocking(Agent.transact)
+    read = _blocking(Agent.read)
+    list = _blocking(Agent.list)
+    log = _blocking(Agent.log)
+    status = _blocking(Agent.status)
+    sessions = _blocking(Agent.sessions)
+    ping = _blocking(Agent.ping)
+    stop = _blocking(Agent.stop)
+
+
+@contextmanager
+def connect_sync(
+    store: str | None = None,
+    *,
+    agent: str | None = None,
+    user: str | None = None,
+    program: str = "",
+    model: str = "",
+    ephemeral: bool = False,
+    takeover: bool = False,
+    autostart: bool = True,
+    call_seconds_max: float | None = None,
+) -> Generator[SyncAgent, None, None]:
+    """Open a session on a store, and close it at the end of the block.
+
+    Arguments and errors as for `connect`; blocking code has no cancel scopes, so in addition:
+
+    Args:
+        call_seconds_max: how long each call may take before it raises `RequestTimedOut`; None for
+            no bound.
+    """
+    with start_blocking_portal("asyncio") as portal:
+        opening = connect(
+            store,
+            agent=agent,
+            user=user,
+            program=program,
+            model=model,
+            ephemeral=ephemeral,
+            takeover=takeover,
+            autostart=autostart,
+        )
+        with portal.wrap_async_context_manager(opening) as connected:
+            yield SyncAgent(portal, connected, call_seconds_max)

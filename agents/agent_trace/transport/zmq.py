@@ -1,0 +1,176 @@
+"""A DEALER socket driven by `anyio.wait_readable`, on asyncio and trio alike.
+
+`zmq.asyncio` would bind the client to asyncio and is half as fast. In return three rules hold:
+
+1. The socket's descriptor is edge-triggered: it says that something happened, once. So everything
+   is read until `zmq.Again`, and `EVENTS` is read again before every wait.
+2. A send processes the socket's commands and can consume the edge of an arrived message. So after
+   each send `EVENTS` is looked at, and what has arrived is delivered by the sender.
+3. One task receives. Whoever delivers does it without an `await`, so order is kept.
+
+libzmq hides the loss of a connection and would reconnect by itself, silently dropping what was
+under way. Here reconnecting is the session's business, which knows what to send again: libzmq's
+own is turned off, and a monitor socket says at once when the connection is gone.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import anyio
+import zmq
+
+from agent_trace.errors import ConnectionLost
+from agent_trace_protocol.limits import BODY_BYTES_MAX, IN_FLIGHT_REQUESTS_MAX
+
+from .base import Deliver
+
+__all__ = ["ZmqTransport"]
+
+_QUEUE_MESSAGES_MAX: Final = 4 * IN_FLIGHT_REQUESTS_MAX
+"""Messages that may wait in one direction. No session has so many requests under way, so a full
+queue means that nobody reads at the other end."""
+
+_DELIVER_MESSAGES_MAX: Final = 256
+"""Messages delivered before other tasks get a turn."""
+
+_SOCKETS_MAX: Final = 60_000
+"""Sockets of one process; libzmq's default of 1,023 ends at 340 agents (three sockets each)."""
+
+_LOSS_EVENTS: Final = (
+    zmq.Event.DISCONNECTED
+    | zmq.Event.CLOSED
+    | zmq.Event.CONNECT_RETRIED
+    | zmq.Event.HANDSHAKE_FAILED_NO_DETAIL
+    | zmq.Event.HANDSHAKE_FAILED_PROTOCOL
+    | zmq.Event.HANDSHAKE_FAILED_AUTH
+)
+
+
+def _context() -> zmq.Context[zmq.Socket[bytes]]:
+    """Return the process's context: one thread of libzmq serves all agents of a process."""
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
+    limit = min(_SOCKETS_MAX, int(context.get(zmq.ContextOption.SOCKET_LIMIT)))
+    if int(context.get(zmq.ContextOption.MAX_SOCKETS)) < limit:
+        context.set(zmq.ContextOption.MAX_SOCKETS, limit)
+    return context
+
+
+def _has_input(socket: zmq.Socket[bytes]) -> bool:
+    return bool(int(socket.get(zmq.SocketOption.EVENTS)) & zmq.POLLIN)
+
+
+class ZmqTransport:
+    """A connection to a ROUTER socket at a ZeroMQ address."""
+
+    def __init__(self, endpoint: str) -> None:
+        """Begin to connect to `endpoint`, such as `ipc:///run/x.sock`; `run` says if it fails.
+
+        Raises:
+            ConnectionLost: no socket can be made for this address.
+        """
+        try:
+            socket = self._socket = _context().socket(zmq.SocketType.DEALER)
+        except zmq.ZMQError as error:
+            raise ConnectionLost(f"no socket can be made: {error}") from error
+        self._monitor: zmq.Socket[bytes] | None = None
+        self._deliver: Deliver | None = None
+        self._draining = False
+        self._lost = ""
+        self._scope = anyio.CancelScope()
+        try:
+            socket.set(zmq.SocketOption.LINGER, 0)
+            socket.set(zmq.SocketOption.RECONNECT_IVL, -1)
+            socket.set(zmq.SocketOption.MAXMSGSIZE, BODY_BYTES_MAX)
+            socket.set(zmq.SocketOption.SNDHWM, _QUEUE_MESSAGES_MAX)
+            socket.set(zmq.SocketOption.RCVHWM, _QUEUE_MESSAGES_MAX)
+            socket.set(zmq.SocketOption.HANDSHAKE_IVL, 5_000)
+            self._monitor = socket.get_monitor_socket(_LOSS_EVENTS)
+            self._monitor.set(zmq.SocketOption.LINGER, 0)
+            socket.connect(endpoint)
+        except zmq.ZMQError as error:
+            self.close()
+            raise ConnectionLost(f"can not connect to {endpoint}: {error}") from error
+        self._endpoint = endpoint
+
+    def send_nowait(self, envelope: bytes, body: bytes) -> None:
+        socket = self._socket
+        try:
+            socket.send_multipart((envelope, body), zmq.Flag.NOBLOCK)
+            if (
+                self._deliver is not None
+                # While draining, the loop that does so reads on until nothing is left.
+                and not self._draining
+                and _has_input(socket)
+            ):
+                self._drain(self._deliver)
+        except zmq.Again as error:
+            self._lose("it takes no more messages")
+            raise self._loss() from error
+        except zmq.ZMQError as error:
+            self._lose(str(error))
+            raise self._loss() from error
+
+    async def run(self, deliver: Deliver) -> None:
+        self._deliver = deliver
+        try:
+            if not self._lost:
+                async with anyio.create_task_group() as group:
+                    self._scope = group.cancel_scope
+                    group.start_soon(self._watch)
+                    await self._receive(deliver)
+        finally:
+            self._deliver = None
+        raise self._loss()
+
+    async def _receive(self, deliver: Deliver) -> None:
+        socket = self._socket
+        descriptor = int(socket.get(zmq.SocketOption.FD))
+        while True:
+            while self._drain(deliver):
+                await anyio.lowlevel.checkpoint()
+            if not _has_input(socket):
+                await anyio.wait_readable(descriptor)
+
+    def _drain(self, deliver: Deliver) -> bool:
+        """Deliver what has arrived; return whether there may be more."""
+        receive = self._socket.recv_multipart
+        self._draining = True
+        try:
+            for _ in range(_DELIVER_MESSAGES_MAX):
+                try:
+                    frames = receive(zmq.Flag.NOBLOCK)
+                except zmq.Again:
+                    return False
+                deliver(frames)
+        finally:
+            self._draining = False
+        return True
+
+    async def _watch(self) -> None:
+        """Wait until the monitor reports anything: every event it was asked for is a loss."""
+        monitor = self._monitor
+        assert monitor is not None
+        descriptor = int(monitor.get(zmq.SocketOption.FD))
+        while not _has_input(monitor):
+            await anyio.wait_readable(descriptor)
+        # What the coordinator said before it left may still lie in the queue.
+        if self._deliver is not None:
+            while self._drain(self._deliver):
+                await anyio.lowlevel.checkpoint()
+        self._lose("the coordinator closed it or is not there")
+
+    def _lose(self, why: str) -> None:
+        self._lost = self._lost or why
+        self._scope.cancel()
+
+    def _loss(self) -> ConnectionLost:
+        return ConnectionLost(f"the connection to {self._endpoint} was lost: {self._lost}")
+
+    def close(self) -> None:
+        self._lost = self._lost or "it was closed here"
+        if self._monitor is not None:
+            self._socket.disable_monitor()
+            self._monitor.close(0)
+            self._monitor = None
+        self._socket.close(0)

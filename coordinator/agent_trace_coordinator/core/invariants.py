@@ -1,0 +1,34 @@
+"""What is true of every state. Checked after each load, and after every step in simulations."""
+
+from __future__ import annotations
+
+from agent_trace_protocol import Actor, fold_path
+
+from .state import State
+
+__all__ = ["check"]
+
+
+def check(state: State) -> None:
+    """Return if the state is whole.
+
+    Raises:
+        AssertionError: it is not; the message says what contradicts what.
+    """
+    live = {id: each for id, each in state.documents.items() if not each.deleted}
+    assert state.by_path == {each.path: id for id, each in live.items()}, "paths and documents"
+    assert state.paths == sorted(state.by_path), "the list of paths is not sorted or not complete"
+    assert state.by_fold == {fold_path(path): path for path in state.by_path}, "two names are one"
+    for folded in state.by_fold:
+        assert folded not in state.folders, f"{folded!r} is a document and a folder"
+    for id, document in state.documents.items():
+        assert document.id == id
+        assert 1 <= document.revision, document
+        assert 1 <= document.seq <= state.seq, document
+        assert document.deleted == (document.content_key == 0), document
+    for key, session in state.sessions.items():
+        assert session.id == key
+    for name, key in state.holders.items():
+        holder = state.sessions.get(key)
+        assert holder is not None, f"{name} is held by {key}, which is not open"
+        assert holder.name == name and holder.actor is Actor.AGENT and not holder.ephemeral

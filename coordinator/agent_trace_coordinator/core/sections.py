@@ -1,0 +1,86 @@
+"""Finding a section of a Markdown document: the lines under a heading, down to its next equal.
+
+ATX headings (`## Title`) outside fenced code count, as CommonMark 0.31 sections 4.2 and 4.5 say;
+underlined headings do not, agents do not write them.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from agent_trace_protocol import NoMatch, SectionMode
+
+__all__ = ["edit_section"]
+
+_HEADING: Final = re.compile(rb" {0,3}(#{1,6})(?:[ \t]+(.*?))?(?:[ \t]+#+)?[ \t]*\r?\n?")
+_FENCE: Final = re.compile(rb" {0,3}(`{3,}|~{3,})")
+
+
+def _headings(lines: list[bytes]) -> list[tuple[int, int, bytes]]:
+    """Return (line index, level, title) of each heading."""
+    found: list[tuple[int, int, bytes]] = []
+    fence = b""
+    for index, line in enumerate(lines):
+        opening = _FENCE.match(line)
+        if opening:
+            marker = opening.group(1)
+            if not fence:
+                fence = marker
+            elif marker.startswith(fence) and not line.strip().strip(fence[:1]):
+                fence = b""
+            continue
+        if fence:
+            continue
+        heading = _HEADING.fullmatch(line)
+        if heading:
+            found.append((index, len(heading.group(1)), (heading.group(2) or b"").strip()))
+    return found
+
+
+def edit_section(content: bytes, path: str, heading: str, text: bytes, mode: SectionMode) -> bytes:
+    """Return the document with the section's text replaced, or added to.
+
+    Raises:
+        NoMatch: there is no such heading, or more than one.
+    """
+    wanted = _HEADING.fullmatch(heading.encode())
+    level = len(wanted.group(1)) if wanted else 0
+    title = ((wanted.group(2) or b"") if wanted else heading.encode()).strip()
+    lines = content.splitlines(keepends=True)
+    headings = _headings(lines)
+    matches = [
+        position
+        for position, (_, its_level, its_title) in enumerate(headings)
+        if its_title == title and level in (0, its_level)
+    ]
+    if len(matches) != 1:
+        raise NoMatch(
+            f"{path} has {len(matches)} headings {heading!r}; name one that stands there once"
+            + (" (give the level as well, such as '## Title')" if matches else "")
+        )
+    start, own_level, _ = headings[matches[0]]
+    end = len(lines)
+    for index, its_level, _ in headings[matches[0] + 1 :]:
+        if its_level <= own_level:
+            end = index
+            break
+    head, body, tail = lines[: start + 1], lines[start + 1 : end], lines[end:]
+    if not head[-1].endswith(b"\n"):
+        head[-1] += b"\n"
+    if text and not text.endswith(b"\n"):
+        text += b"\n"
+    if mode is SectionMode.REPLACE:
+        blank_before = [b"\n"] if text else []
+        middle = [*blank_before, text]
+    else:
+        blanks = 0
+        while blanks < len(body) and not body[-1 - blanks].strip():
+            blanks += 1
+        kept = body[: len(body) - blanks] or [b"\n"]
+        if not kept[-1].endswith(b"\n"):
+            kept[-1] += b"\n"
+        middle = [*kept, text]
+    if tail:
+        middle.append(b"\n")
+    return b"".join([*head, *middle, *tail])

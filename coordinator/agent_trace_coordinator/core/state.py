@@ -1,0 +1,195 @@
+"""All state of the core, as plain data, and the few functions that keep its maps consistent.
+
+The state holds what rules need and no contents: documents by id and by path, open sessions, the
+position in the journal. It is rebuilt at any time from the journal alone (`apply`).
+"""
+
+from __future__ import annotations
+
+import bisect
+from dataclasses import dataclass, field
+from typing import Final
+
+from agent_trace_protocol import Actor, DocumentType, SessionKind, fold_path
+
+from .records import CHAIN_START
+
+__all__ = ["DRAFTS_MAX", "DocumentState", "DraftState", "Rules", "SessionEntry", "State"]
+
+
+DRAFTS_MAX: Final = 10_000
+"""Drafts that can wait at once. The texts of older ones stay in the journal."""
+
+
+@dataclass(slots=True, frozen=True)
+class Rules:
+    """What the store's configuration decides."""
+
+    document_bytes_max: int = 1 << 20
+    heartbeat_seconds: float = 2.5
+    stale_seconds: float = 10.0
+    """Without a sign of life for this long, a session is stale and may be taken over."""
+    grace_seconds: float = 30.0
+    """From stale to expired, for sessions that heartbeat by themselves."""
+    grace_seconds_cli: float = 1800.0
+    """From stale to expired, for sessions of the command line, which live between commands."""
+
+
+@dataclass(slots=True, frozen=True)
+class DocumentState:
+    """The current state of a document. Replaced as a whole, never changed in place."""
+
+    id: int
+    path: str
+    type: DocumentType
+    revision: int
+    content_key: int
+    digest: bytes
+    size: int
+    seq: int
+    time_ms: int
+    author: str
+    deleted: bool = False
+
+
+@dataclass(slots=True, frozen=True)
+class DraftState:
+    """A text that came too late and waits to be accepted."""
+
+    seq: int
+    author: str
+    path: str
+    document: int
+    base_revision: int
+    content_key: int
+    digest: bytes
+
+
+@dataclass(slots=True)
+class SessionEntry:
+    """An open session."""
+
+    id: str
+    actor: Actor
+    name: str
+    kind: SessionKind
+    started_ms: int
+    seen: float
+    """When it last gave a sign of life, seconds of the coordinator's monotonic clock."""
+    program: str = ""
+    model: str = ""
+    host: str = ""
+    pid: int = 0
+    pid_started: int = 0
+    predecessor: str = ""
+    ephemeral: bool = False
+    """It does not hold its agent's name, and is not in the journal until it changes something."""
+    journaled: bool = False
+    request_high: int = 0
+    """The highest number of a request of this session that is in the journal."""
+
+
+@dataclass(slots=True)
+class State:
+    """Everything the rules look at."""
+
+    epoch: int
+    store: str
+    rules: Rules = field(default_factory=Rules)
+    seq: int = 0
+    time_ms: int = 0
+    chain: bytes = CHAIN_START
+    documents: dict[int, DocumentState] = field(default_factory=dict[int, DocumentState])
+    by_path: dict[str, int] = field(default_factory=dict[str, int])
+    """Live documents by path."""
+    by_fold: dict[str, str] = field(default_factory=dict[str, str])
+    """The path of the live document that owns a folded name."""
+    folders: dict[str, int] = field(default_factory=dict[str, int])
+    """How many live documents lie below a folder, by folded name."""
+    deleted: dict[str, int] = field(default_factory=dict[str, int])
+    """The document last deleted from a path."""
+    paths: list[str] = field(default_factory=list[str])
+    """The paths of the live documents, sorted."""
+    drafts: dict[int, DraftState] = field(default_factory=dict[int, DraftState])
+    """Drafts that wait, by seq, oldest first; at most `DRAFTS_MAX`."""
+    sessions: dict[str, SessionEntry] = field(default_factory=dict[str, SessionEntry])
+    """Open sessions by id."""
+    holders: dict[str, str] = field(default_factory=dict[str, str])
+    """The open session that holds an agent's name."""
+    latest: dict[str, str] = field(default_factory=dict[str, str])
+    """The last session that held an agent's name, open or not."""
+    ticked: float | None = None
+    """When the last tick came, by the monotonic clock."""
+
+    def document_at(self, path: str) -> DocumentState | None:
+        """Return the live document at a path."""
+        id = self.by_path.get(path)
+        return None if id is None else self.documents[id]
+
+    def link(self, document: DocumentState) -> None:
+        """Enter a document, live or deleted, into the maps."""
+        self.documents[document.id] = document
+        path = document.path
+        if document.deleted:
+            self.deleted[path] = document.id
+            return
+        self.by_path[path] = document.id
+        folded = fold_path(path)
+        self.by_fold[folded] = path
+        bisect.insort(self.paths, path)
+        for folder in _folders_of(folded):
+            self.folders[folder] = self.folders.get(folder, 0) + 1
+
+    def unlink(self, document: DocumentState) -> None:
+        """Take a document out of all maps."""
+        del self.documents[document.id]
+        path = document.path
+        if document.deleted:
+            if self.deleted.get(path) == document.id:
+                del self.deleted[path]
+            return
+        del self.by_path[path]
+        folded = fold_path(path)
+        del self.by_fold[folded]
+        del self.paths[bisect.bisect_left(self.paths, path)]
+        for folder in _folders_of(folded):
+            left = self.folders[folder] - 1
+            if left:
+                self.folders[folder] = left
+            else:
+                del self.folders[folder]
+
+    def enter_draft(self, draft: DraftState) -> None:
+        """Enter a draft; beyond the limit the oldest can not be accepted by id any more."""
+        self.drafts[draft.seq] = draft
+        while len(self.drafts) > DRAFTS_MAX:
+            del self.drafts[next(iter(self.drafts))]
+
+    def enter_session(self, session: SessionEntry) -> None:
+        """Enter a session that is in the journal; it may be known as one that was not yet."""
+        session.journaled = True
+        self.sessions[session.id] = session
+        if session.actor is Actor.AGENT and not session.ephemeral:
+            self.holders[session.name] = session.id
+            self.latest[session.name] = session.id
+
+    def replace(self, before: DocumentState | None, after: DocumentState | None) -> None:
+        """Put one state of a document in the place of another; None: there is none."""
+        if (
+            before is not None
+            and after is not None
+            and before.path == after.path
+            and not before.deleted
+            and not after.deleted
+        ):
+            self.documents[after.id] = after
+            return
+        if before is not None:
+            self.unlink(before)
+        if after is not None:
+            self.link(after)
+
+
+def _folders_of(folded: str) -> list[str]:
+    parts = folded.split("/")
+    return ["/".join(parts[:end]) for end in range(1, len(parts))]

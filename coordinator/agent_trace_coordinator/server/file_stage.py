@@ -1,0 +1,134 @@
+"""The working tree: documents as files, brought up to date a moment after each batch.
+
+Several changes of one document within that moment become one replacement.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Final
+
+import anyio
+import anyio.to_thread
+
+from agent_trace_coordinator.core.records import Changed, Entry
+from agent_trace_coordinator.storage.base import FileUpdate, SetAside, WorkTree
+from agent_trace_protocol import Action
+
+__all__ = ["FileStage"]
+
+_log = logging.getLogger("agent_trace.coordinator.files")
+
+GATHER_SECONDS: Final = 0.05
+"""How long changes are gathered while nobody waits for them."""
+
+RETRY_SECONDS: Final = 1.0
+"""Pause before the disk is tried again after it took no more."""
+
+
+class FileStage:
+    """Durable changes in, files out."""
+
+    def __init__(
+        self,
+        tree: WorkTree,
+        durable_seq: int,
+        content: Callable[[int, bytes], bytes],
+        *,
+        on_progress: Callable[[], None],
+    ) -> None:
+        """`content` returns a content by key and digest; `on_progress` is called when
+        `written_seq` or `failure` has changed."""
+        self._tree = tree
+        self._content = content
+        self._on_progress = on_progress
+        self._limiter = anyio.CapacityLimiter(1)
+        self._updates: dict[str, bytes | None] = {}
+        self._wake = anyio.Event()
+        self._hurry = anyio.Event()
+        self._progress = anyio.Event()
+        self._seq = durable_seq
+        self.written_seq = durable_seq
+        """The last record that the files show."""
+        self.failure = ""
+        """Why files are behind; empty when they are not."""
+
+    def add(self, batch: list[Entry]) -> None:
+        """Take durable operations, in order."""
+        for entry in batch:
+            body = entry.record.body
+            if isinstance(body, Changed):
+                contents = dict(entry.contents)
+                for change in body.changes:
+                    if change.previous_path:
+                        self._put(change.previous_path, None)
+                    if change.action is Action.DELETE:
+                        self._put(change.path, None)
+                    else:
+                        content = contents.get(change.content_key)
+                        if content is None:
+                            content = self._content(change.content_key, change.digest)
+                        self._put(change.path, content)
+        self._seq = batch[-1].record.seq
+        self._wake.set()
+
+    def _put(self, path: str, content: bytes | None) -> None:
+        # Re-inserted, so that the newest change of a path comes last.
+        self._updates.pop(path, None)
+        self._updates[path] = content
+
+    def want(self, seq: int) -> None:
+        """Somebody waits for this record's files."""
+        if seq > self.written_seq:
+            self._hurry.set()
+
+    async def run(self) -> None:
+        """Write files until cancelled; files that were begun are finished first."""
+        while True:
+            await self._wake.wait()
+            with anyio.move_on_after(GATHER_SECONDS):
+                await self._hurry.wait()
+            self._wake, self._hurry = anyio.Event(), anyio.Event()
+            updates, self._updates = self._updates, {}
+            seq = self._seq
+            try:
+                kept = await anyio.to_thread.run_sync(
+                    self._tree.apply,
+                    # Removals first: a deleted document may have become a folder.
+                    sorted(
+                        (FileUpdate(path, content) for path, content in updates.items()),
+                        key=lambda update: update.content is not None,
+                    ),
+                    limiter=self._limiter,
+                )
+            except OSError as error:
+                self.failure = f"files can not be written: {error}"
+                _log.error("files can not be written, trying again: %s", error)
+                self._updates = updates | self._updates
+                self._move()
+                await anyio.sleep(RETRY_SECONDS)
+                self._wake.set()
+                continue
+            self.failure = ""
+            _tell(kept)
+            self.written_seq = seq
+            self._move()
+
+    def _move(self) -> None:
+        self._progress.set()
+        self._progress = anyio.Event()
+        self._on_progress()
+
+    async def drained(self) -> None:
+        """Return when the files show everything, or can not be written."""
+        while self.written_seq < self._seq and not self.failure:
+            self._hurry.set()
+            await self._progress.wait()
+
+
+def _tell(kept: list[SetAside]) -> None:
+    for each in kept:
+        _log.warning(
+            "foreign content at %s (%d bytes) kept as %s", each.path, each.size, each.kept_as
+        )

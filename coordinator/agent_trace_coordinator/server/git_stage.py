@@ -1,0 +1,190 @@
+"""The git committer: follows the journal at a bounded distance, one commit per record.
+
+What it keeps in memory is only a window on the journal. When git fails or falls behind, the window
+is dropped and the records are read again from state.db, so memory does not grow and nothing depends
+on the window.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Final, TypeVar, TypeVarTuple, Unpack
+
+import anyio
+import anyio.to_thread
+
+from agent_trace_coordinator.core.records import Entry
+from agent_trace_coordinator.errors import GitFailed
+from agent_trace_coordinator.storage.base import History
+from agent_trace_coordinator.storage.index import Index
+
+__all__ = ["GitStage"]
+
+_T = TypeVar("_T")
+_Args = TypeVarTuple("_Args")
+
+_log = logging.getLogger("agent_trace.coordinator.git")
+
+CHUNK_RECORDS_MAX: Final = 256
+"""Records streamed before the answers are read."""
+
+WINDOW_BYTES_MAX: Final = 64 << 20
+"""Contents kept for git; what is beyond is read again from state.db."""
+
+CHECKPOINT_SECONDS: Final = 0.5
+"""Longest time a commit waits for its checkpoint when nobody asks for it. Each checkpoint makes a
+pack, so a shorter time makes more of them."""
+
+RETRY_SECONDS: Final = 1.0
+"""Pause before git is tried again after it failed."""
+
+
+class GitStage:
+    """Durable records in, commits out."""
+
+    def __init__(
+        self,
+        history: History,
+        index: Index,
+        git_seq: int,
+        *,
+        on_committed: Callable[[list[tuple[int, str]]], None],
+        on_progress: Callable[[], None],
+    ) -> None:
+        """`git_seq` is where history and journal stand; `index` belongs to this stage's thread.
+
+        `on_progress` is called when `git_seq` or `failure` has changed."""
+        self._history = history
+        self._index = index
+        self._on_committed = on_committed
+        self._on_progress = on_progress
+        self._limiter = anyio.CapacityLimiter(1)
+        self._window: deque[Entry] = deque()
+        self._window_bytes = 0
+        self._wake = anyio.Event()
+        self._progress = anyio.Event()
+        self._committed_seq = git_seq
+        self._wanted_seq = 0
+        self._checkpointed_at = time.monotonic()
+        self.git_seq = git_seq
+        """The last record whose commit is durable and visible."""
+        self.durable_seq = git_seq
+        """The last record that is durable in the journal: where git has to get to."""
+        self.failure = ""
+        """Why git is not following; empty when it is."""
+
+    @property
+    def lag_count(self) -> int:
+        """Records that git has not got yet."""
+        return self.durable_seq - self.git_seq
+
+    def add(self, batch: list[Entry]) -> None:
+        """Take durable operations, in order."""
+        for entry in batch:
+            self._window.append(entry)
+            self._window_bytes += sum(len(content) for _, content in entry.contents)
+        self.durable_seq = batch[-1].record.seq
+        if self._window_bytes > WINDOW_BYTES_MAX:
+            self._drop_window()
+        self._wake.set()
+
+    def want(self, seq: int) -> None:
+        """Somebody waits for this record's commit: checkpoint as soon as it is there."""
+        if seq > self.git_seq:
+            self._wanted_seq = max(self._wanted_seq, seq)
+            self._wake.set()
+
+    def behind(self, records_max: int) -> anyio.Event | None:
+        """Return None if git is close enough, else an event that is set when it has moved."""
+        if self.lag_count <= records_max or self.failure:
+            return None
+        return self._progress
+
+    async def run(self) -> None:
+        """Follow the journal until cancelled."""
+        while True:
+            try:
+                await self._step()
+            except (GitFailed, OSError) as error:
+                self.failure = str(error)
+                self._move()
+                _log.exception("git failed; the journal has everything, trying again")
+                await anyio.sleep(RETRY_SECONDS)
+                await self._restart()
+
+    async def _restart(self) -> None:
+        self._drop_window()
+        try:
+            self._committed_seq = await self._run(self._history.start)
+        except (GitFailed, OSError) as error:
+            self.failure = str(error)
+            _log.error("git can not be started: %s", error)
+            return
+        self.failure = ""
+
+    async def _step(self) -> None:
+        if self._committed_seq == self.durable_seq and self._committed_seq == self.git_seq:
+            await self._wake.wait()
+        self._wake = anyio.Event()
+        entries = await self._take()
+        if entries:
+            commits = await self._run(self._history.commit, entries)
+            self._committed_seq = entries[-1].record.seq
+            self._on_committed(commits)
+        if self._committed_seq > self.git_seq:
+            wait = self._checkpointed_at + CHECKPOINT_SECONDS - time.monotonic()
+            wanted = self.git_seq < self._wanted_seq <= self._committed_seq
+            if wanted or wait <= 0:
+                await self._checkpoint()
+            elif self._committed_seq == self.durable_seq:
+                with anyio.move_on_after(wait):
+                    await self._wake.wait()
+
+    async def _run(self, function: Callable[[Unpack[_Args]], _T], *args: *_Args) -> _T:
+        """Call a function of the history in this stage's own thread turn."""
+        return await anyio.to_thread.run_sync(function, *args, limiter=self._limiter)
+
+    async def _checkpoint(self) -> None:
+        await self._run(self._history.checkpoint)
+        self._checkpointed_at = time.monotonic()
+        self.git_seq = self._committed_seq
+        self._move()
+
+    def _move(self) -> None:
+        self._progress.set()
+        self._progress = anyio.Event()
+        self._on_progress()
+
+    async def _take(self) -> list[Entry]:
+        """Return the next records to commit, from the window or from state.db."""
+        if self._committed_seq >= self.durable_seq:
+            return []
+        while self._window and self._window[0].record.seq <= self._committed_seq:
+            self._forget_first()
+        if self._window and self._window[0].record.seq == self._committed_seq + 1:
+            entries: list[Entry] = []
+            while self._window and len(entries) < CHUNK_RECORDS_MAX:
+                entries.append(self._forget_first())
+            return entries
+        return await self._run(self._read, self._committed_seq + 1)
+
+    def _read(self, first: int) -> list[Entry]:
+        return list(self._index.entries(first, CHUNK_RECORDS_MAX))
+
+    def _forget_first(self) -> Entry:
+        entry = self._window.popleft()
+        self._window_bytes -= sum(len(content) for _, content in entry.contents)
+        return entry
+
+    def _drop_window(self) -> None:
+        self._window.clear()
+        self._window_bytes = 0
+
+    async def drained(self) -> None:
+        """Return when everything durable is in git, or git fails."""
+        self.want(self.durable_seq)
+        while self.git_seq < self.durable_seq and not self.failure:
+            await self._progress.wait()

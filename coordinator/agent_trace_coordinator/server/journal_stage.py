@@ -1,0 +1,158 @@
+"""Group commit: while one batch is made durable, what arrives forms the next.
+
+The stage owns the writing side of the journal; the event loop never waits for the disk.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Final
+
+import anyio
+import anyio.to_thread
+
+from agent_trace_coordinator.core.records import Entry
+from agent_trace_coordinator.errors import JournalFull
+from agent_trace_coordinator.storage.journal import Journal
+
+__all__ = ["JournalStage"]
+
+_log = logging.getLogger("agent_trace.coordinator.journal")
+
+BATCH_RECORDS_MAX: Final = 1024
+"""Records in one transaction: bounds how long the next batch waits."""
+
+BATCH_BYTES_MAX: Final = 16 << 20
+"""Contents in one transaction."""
+
+COMMITS_WAIT_SECONDS: Final = 1.0
+"""How long commit ids wait for a batch to be written with."""
+
+PROBE_SECONDS: Final = 1.0
+"""How often a disk that takes no writes is tried again."""
+
+
+class JournalStage:
+    """Appends in, durable batches out."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        durable_seq: int,
+        *,
+        on_durable: Callable[[list[Entry]], None],
+        on_full: Callable[[JournalFull], None],
+        on_healed: Callable[[], None],
+    ) -> None:
+        """`on_durable` gets each batch once it is durable; `on_full` is told that nothing that was
+        submitted and not durable yet ever will be; `on_healed` that the disk takes writes again."""
+        self._journal = journal
+        self._on_durable = on_durable
+        self._on_full = on_full
+        self._on_healed = on_healed
+        self._limiter = anyio.CapacityLimiter(1)
+        self._wake = anyio.Event()
+        self._idle = anyio.Event()
+        self._pending: list[Entry] = []
+        self._commits: list[tuple[int, str]] = []
+        self._gate: Callable[[], anyio.Event | None] = lambda: None
+        self.durable_seq = durable_seq
+        self.pending_bytes = 0
+
+    @property
+    def pending_count(self) -> int:
+        """Records submitted and not yet taken into a batch."""
+        return len(self._pending)
+
+    def hold_while(self, gate: Callable[[], anyio.Event | None]) -> None:
+        """Before each batch, wait for the event that `gate` returns, until it returns None."""
+        self._gate = gate
+
+    def submit(self, entry: Entry) -> None:
+        """Queue an operation; it becomes durable in the order of the calls."""
+        self._pending.append(entry)
+        self.pending_bytes += sum(len(content) for _, content in entry.contents)
+        self._wake.set()
+
+    def note_commits(self, commits: list[tuple[int, str]]) -> None:
+        """Remember which commits records became; it is written with a later batch."""
+        if not self._commits:
+            self._wake.set()
+        self._commits += commits
+
+    async def run(self) -> None:
+        """Write batches until cancelled; a batch that was begun is finished first.
+
+        Raises:
+            JournalFailed: the disk failed; the process must end and acknowledge nothing more.
+        """
+        while True:
+            if not self._pending:
+                self._idle.set()
+                # Commits wait a moment for a batch to ride along with.
+                with anyio.move_on_after(COMMITS_WAIT_SECONDS if self._commits else None):
+                    await self._wake.wait()
+                self._idle = anyio.Event()
+            self._wake = anyio.Event()
+            while (event := self._gate()) is not None:
+                await event.wait()
+            if self._pending or self._commits:
+                await self._write_batch()
+
+    async def _write_batch(self) -> None:
+        batch = self._take()
+        commits, self._commits = self._commits, []
+        try:
+            await anyio.to_thread.run_sync(
+                self._journal.append, batch, commits, limiter=self._limiter
+            )
+        except JournalFull as error:
+            self._commits = commits + self._commits
+            self._pending.clear()
+            self.pending_bytes = 0
+            _log.error("the store is read-only: %s", error)
+            self._on_full(error)
+            await self._heal()
+            return
+        if batch:
+            self.durable_seq = batch[-1].record.seq
+            self._on_durable(batch)
+        await anyio.to_thread.run_sync(self._journal.tidy, limiter=self._limiter)
+
+    def _take(self) -> list[Entry]:
+        size = count = 0
+        for entry in self._pending:
+            count += 1
+            size += sum(len(content) for _, content in entry.contents)
+            if count == BATCH_RECORDS_MAX or size >= BATCH_BYTES_MAX:
+                break
+        batch, self._pending = self._pending[:count], self._pending[count:]
+        self.pending_bytes -= size
+        return batch
+
+    async def _heal(self) -> None:
+        while True:
+            await anyio.sleep(PROBE_SECONDS)
+            try:
+                await anyio.to_thread.run_sync(self._journal.probe, limiter=self._limiter)
+            except JournalFull:
+                continue
+            _log.info("the disk takes writes again")
+            self._on_healed()
+            return
+
+    async def flush_commits(self) -> None:
+        """Write the remembered commits now. They can be rebuilt, so a full disk is no error."""
+        commits, self._commits = self._commits, []
+        if commits:
+            try:
+                await anyio.to_thread.run_sync(
+                    self._journal.append, [], commits, limiter=self._limiter
+                )
+            except JournalFull:
+                self._commits = commits + self._commits
+
+    async def drained(self) -> None:
+        """Return when everything that was submitted is durable."""
+        await self._idle.wait()

@@ -1,0 +1,130 @@
+"""Questions that take a walk through the index, answered off the event loop."""
+
+from __future__ import annotations
+
+import os
+import resource
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import anyio
+import anyio.to_thread
+import msgspec
+
+from agent_trace_coordinator import __version__
+from agent_trace_coordinator.core.inputs import Now
+from agent_trace_coordinator.core.sessions import session_state
+from agent_trace_coordinator.core.state import State
+from agent_trace_coordinator.storage.index import Index
+from agent_trace_protocol import Log, LogEntry, SessionState, StatusReport
+
+__all__ = ["Queries", "RepositoryFigures"]
+
+COMMITS_KEPT_MAX: Final = 10_000
+"""Commit ids remembered until they are certainly in the index."""
+
+
+class RepositoryFigures(msgspec.Struct, frozen=True):
+    """What the git stage knows of the repository."""
+
+    git_seq: int
+    head: str
+    packs: int
+    repository_bytes: int
+    maintenance: str
+
+
+class Queries:
+    """Reads of the index for requests, each in a worker thread, one at a time."""
+
+    def __init__(
+        self,
+        index: Index,
+        root: Path,
+        endpoint: str,
+        repository: Callable[[], RepositoryFigures],
+        clock: Callable[[], Now],
+    ) -> None:
+        """`index` belongs to these queries alone; `repository` is called in the worker thread."""
+        self._index = index
+        self._root = root
+        self._endpoint = endpoint
+        self._repository = repository
+        self._clock = clock
+        self._started = time.monotonic()
+        self._limiter = anyio.CapacityLimiter(1)
+        self._commits: OrderedDict[int, str] = OrderedDict()
+
+    def note_commits(self, commits: list[tuple[int, str]]) -> None:
+        """Remember commit ids that the index does not have yet."""
+        self._commits.update(commits)
+        while len(self._commits) > COMMITS_KEPT_MAX:
+            self._commits.popitem(last=False)
+
+    def commit(self, seq: int) -> str:
+        """Return the commit id of an operation that was committed lately; empty if unknown."""
+        return self._commits.get(seq, "")
+
+    async def log(self, request: Log, document: int, seq: int) -> tuple[list[LogEntry], bool]:
+        """Return what a log request asks for as of operation `seq`, and whether there is more."""
+        if not 0 < request.before <= seq:
+            request = msgspec.structs.replace(request, before=seq + 1)
+        entries, more = await anyio.to_thread.run_sync(
+            self._index.log, request, document, limiter=self._limiter
+        )
+        complete = [
+            entry
+            if entry.commit
+            else msgspec.structs.replace(entry, commit=self._commits.get(entry.seq, ""))
+            for entry in entries
+        ]
+        return complete, more
+
+    async def status(self, state: State, read_only: str) -> StatusReport:
+        """Return how the coordinator and the store are."""
+        figures = await anyio.to_thread.run_sync(self._repository, limiter=self._limiter)
+        now = self._clock()
+        states = [session_state(state, session, now) for session in state.sessions.values()]
+        return StatusReport(
+            store=state.store,
+            root=str(self._root),
+            version=__version__,
+            pid=os.getpid(),
+            epoch=state.epoch,
+            uptime_seconds=time.monotonic() - self._started,
+            endpoint=self._endpoint,
+            seq=state.seq,
+            git_seq=figures.git_seq,
+            head=figures.head,
+            documents=len(state.by_path),
+            sessions_live=states.count(SessionState.LIVE),
+            sessions_stale=states.count(SessionState.STALE),
+            read_only=read_only,
+            rss_bytes=_resident_bytes(),
+            repository_bytes=figures.repository_bytes,
+            journal_bytes=_journal_bytes(self._root),
+            packs=figures.packs,
+            maintenance=figures.maintenance,
+        )
+
+
+def _resident_bytes() -> int:
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except (OSError, ValueError, IndexError):
+        # Not Linux: the peak has to do.
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return pages * resource.getpagesize()
+
+
+def _journal_bytes(root: Path) -> int:
+    total = 0
+    for name in ("state.db", "state.db-wal"):
+        try:
+            total += (root / ".agent-trace" / name).stat().st_size
+        except FileNotFoundError:
+            continue
+    return total

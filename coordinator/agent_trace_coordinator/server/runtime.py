@@ -1,0 +1,386 @@
+"""The coordinator process: sockets, core and storage put together.
+
+One task receives requests, asks the core, and hands its effects to the stages. An answer leaves
+when the stage it depends on has got as far as the answer says, never before: that is the whole of
+the order law as the shell sees it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Final, assert_never
+
+import anyio
+import anyio.to_thread
+import msgspec
+
+from agent_trace_coordinator import __version__
+from agent_trace_coordinator.core.effects import (
+    Answer,
+    AnswerContent,
+    AnswerQuery,
+    Append,
+    Effect,
+    Leave,
+)
+from agent_trace_coordinator.core.inputs import Received, Tick
+from agent_trace_coordinator.core.machine import step
+from agent_trace_coordinator.core.records import Entry, request_fingerprint
+from agent_trace_coordinator.core.sessions import TICK_SECONDS
+from agent_trace_coordinator.core.state import State
+from agent_trace_coordinator.errors import JournalFull
+from agent_trace_protocol import (
+    PROTOCOL_VERSION,
+    PROTOCOL_VERSION_MIN,
+    AgentTraceError,
+    Busy,
+    Committed,
+    Document,
+    InternalError,
+    Log,
+    LogPage,
+    MalformedMessage,
+    NotFound,
+    Open,
+    ReadOnlyStore,
+    Refused,
+    Reply,
+    ReplyEnvelope,
+    Request,
+    SessionId,
+    Status,
+    Transact,
+    UnsupportedVersion,
+    decode_request,
+    decode_request_envelope,
+    encode,
+    session_id_of,
+)
+
+from .clock import read_clock
+from .file_stage import FileStage
+from .git_stage import GitStage
+from .journal_stage import JournalStage
+from .lookup import Lookup
+from .queries import Queries
+from .sockets import Router
+
+__all__ = ["Runtime"]
+
+_log = logging.getLogger("agent_trace.coordinator")
+
+PENDING_RECORDS_MAX: Final = 10_000
+"""Operations accepted and not durable; beyond it writers are told to come back."""
+
+PENDING_BYTES_MAX: Final = 64 << 20
+"""Their contents."""
+
+QUERIES_MAX: Final = 1000
+"""Queries waiting for the index; beyond it askers are told to come back."""
+
+KEYS_CACHED_MAX: Final = 10_000
+"""Session keys whose id is remembered."""
+
+
+@dataclass(slots=True, frozen=True)
+class _Held:
+    """What is to be done for a request once an operation is durable."""
+
+    peer: bytes
+    number: int
+    action: Callable[[], None]
+
+
+class Runtime:
+    """Answers requests. Built by `serve`, which owns what is passed in."""
+
+    def __init__(
+        self,
+        state: State,
+        lookup: Lookup,
+        journal: JournalStage,
+        git: GitStage,
+        files: FileStage,
+        queries: Queries,
+        *,
+        reload: Callable[[], State],
+        git_lag_records_max: int,
+        idle_seconds: float | None,
+    ) -> None:
+        self._state = state
+        self._lookup = lookup
+        self._journal = journal
+        self._git = git
+        self._files = files
+        self._queries = queries
+        self._reload = reload
+        self._idle_seconds = idle_seconds
+        self._held: dict[int, list[_Held]] = {}
+        """By seq: what to do once it is durable."""
+        self._in_git: list[tuple[int, Callable[[], None]]] = []
+        """What to do once a seq is in git and on disk."""
+        self._sessions: dict[bytes, SessionId] = {}
+        self._query_count = 0
+        self._read_only = ""
+        self._asked_at = time.monotonic()
+        self._leaving = anyio.Event()
+        self._tasks: anyio.abc.TaskGroup | None = None
+        self.router = Router(self._receive)
+        journal.hold_while(partial(git.behind, git_lag_records_max))
+
+    async def run(self) -> None:
+        """Serve until somebody asks to stop, then finish everything that was accepted."""
+        async with anyio.create_task_group() as tasks, anyio.create_task_group() as intake:
+            self._tasks = tasks
+            for stage in (self._journal, self._git, self._files):
+                tasks.start_soon(stage.run)
+            intake.start_soon(self.router.serve)
+            intake.start_soon(self._tick)
+            await self._leaving.wait()
+            intake.cancel_scope.cancel()
+            await self._journal.drained()
+            with anyio.move_on_after(self.DRAIN_SECONDS_MAX):
+                await self._git.drained()
+                await self._files.drained()
+            await self._journal.flush_commits()
+            tasks.cancel_scope.cancel()
+
+    DRAIN_SECONDS_MAX: Final = 30.0
+    """How long leaving waits for git and files; what they lack, the next start replays."""
+
+    def leave(self) -> None:
+        """Stop taking requests, finish what was accepted, and return from `run`."""
+        self._leaving.set()
+
+    # -- requests in -----------------------------------------------------------------------
+
+    def _receive(self, peer: bytes, frames: list[bytes]) -> None:
+        number = 0
+        try:
+            if len(frames) != 2:
+                raise MalformedMessage(f"a message has 2 frames, not {len(frames)}")
+            envelope = decode_request_envelope(frames[0])
+            number = envelope.number
+            if not PROTOCOL_VERSION_MIN <= envelope.version <= PROTOCOL_VERSION:
+                raise UnsupportedVersion(
+                    f"the message is in protocol {envelope.version}; this coordinator "
+                    f"({__version__}) speaks {PROTOCOL_VERSION_MIN} to {PROTOCOL_VERSION}"
+                )
+            session = self._sessions.get(envelope.key) or self._session_of(envelope.key)
+            request = decode_request(frames[1])
+            effects = self._decide(session, number, frames[1], request)
+        except AgentTraceError as error:
+            self._send(peer, number, Refused(error.to_info()))
+            return
+        self._perform(peer, number, effects)
+
+    def _session_of(self, key: bytes) -> SessionId:
+        id = session_id_of(key)
+        if len(self._sessions) >= KEYS_CACHED_MAX:
+            self._sessions.clear()
+        self._sessions[key] = id
+        return id
+
+    def _decide(
+        self, session: SessionId, number: int, body: bytes, request: Request
+    ) -> list[Effect]:
+        fingerprint = b""
+        self._asked_at = time.monotonic()
+        if isinstance(request, Transact):
+            if self._read_only:
+                raise ReadOnlyStore(f"the store takes no writes now: {self._read_only}")
+            if (
+                self._journal.pending_count >= PENDING_RECORDS_MAX
+                or self._journal.pending_bytes >= PENDING_BYTES_MAX
+            ):
+                raise Busy("too many operations wait for the disk; try again in a moment")
+            fingerprint = request_fingerprint(body)
+        elif isinstance(request, Open) and self._read_only:
+            # It can not be made durable; it may read, and it is introduced with its first write.
+            request = msgspec.structs.replace(request, ephemeral=True)
+        seq = self._state.seq
+        try:
+            facts = self._lookup.facts(self._state, session, number, request)
+            return step(
+                self._state, Received(session, number, fingerprint, request, facts), read_clock()
+            )
+        except AgentTraceError:
+            raise
+        except Exception as error:
+            # A fault in deciding has changed nothing: the client is told, and the next request is
+            # served. After a change was begun nobody knows what the state is, so the process ends
+            # and the journal tells the next one.
+            _log.exception("internal error")
+            if self._state.seq != seq:
+                raise
+            raise InternalError(f"internal error: {type(error).__name__}: {error}") from error
+
+    async def _tick(self) -> None:
+        while True:
+            await anyio.sleep(TICK_SECONDS)
+            if not self._read_only:
+                self._perform(b"", 0, step(self._state, Tick(), read_clock()))
+            idle = time.monotonic() - self._asked_at
+            if self._idle_seconds is not None and idle > self._idle_seconds:
+                _log.info("nobody has asked for anything for %.0f s: leaving", idle)
+                self.leave()
+
+    # -- effects out -----------------------------------------------------------------------
+
+    def _perform(self, peer: bytes, number: int, effects: list[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case Append():
+                    self._lookup.pend(effect.entry)
+                    self._journal.submit(effect.entry)
+                case Answer():
+                    self._answer(peer, number, effect)
+                case AnswerContent():
+                    self._answer_content(peer, number, effect)
+                case AnswerQuery():
+                    self._answer_query(peer, number, effect)
+                case Leave():
+                    self.leave()
+                case _:
+                    assert_never(effect)
+
+    def _when_durable(self, seq: int, peer: bytes, number: int, action: Callable[[], None]) -> None:
+        if seq <= self._journal.durable_seq:
+            action()
+        else:
+            self._held.setdefault(seq, []).append(_Held(peer, number, action))
+
+    def _when_in_git(self, seq: int, action: Callable[[], None]) -> None:
+        if self._shown_seq() >= seq or self._git.failure or self._files.failure:
+            action()
+            return
+        self._in_git.append((seq, action))
+        self._git.want(seq)
+        self._files.want(seq)
+
+    def _answer(self, peer: bytes, number: int, answer: Answer) -> None:
+        if not answer.in_git:
+            send = partial(self._send, peer, number, answer.reply)
+            self._when_durable(answer.after, peer, number, send)
+            return
+        seq = answer.after
+        finish = partial(self._send_with_commit, peer, number, seq, answer.reply)
+        self._when_durable(seq, peer, number, partial(self._when_in_git, seq, finish))
+
+    def _send_with_commit(self, peer: bytes, number: int, seq: int, reply: Reply) -> None:
+        commit = self._queries.commit(seq)
+        assert isinstance(reply, Committed)
+        self._send(peer, number, msgspec.structs.replace(reply, commit=commit))
+
+    def _answer_content(self, peer: bytes, number: int, answer: AnswerContent) -> None:
+        try:
+            found = self._lookup.record_of(answer.document, answer.revision)
+            if found is None or not found[1].content_key:
+                raise NotFound(f"{answer.path} was deleted at revision {answer.revision}")
+            record, change = found
+            reply: Reply = Document(
+                path=change.path,
+                type=change.type,
+                revision=change.revision,
+                content=self._lookup.content(change.content_key, change.digest),
+                seq=record.seq,
+                time_ms=record.time_ms,
+                author=record.author,
+            )
+        except AgentTraceError as error:
+            reply = Refused(error.to_info())
+        send = partial(self._send, peer, number, reply)
+        self._when_durable(answer.after, peer, number, send)
+
+    def _answer_query(self, peer: bytes, number: int, answer: AnswerQuery) -> None:
+        start = partial(self._start_query, peer, number, answer)
+        if isinstance(answer.request, Log):
+            # Whoever was told of an operation finds its commit in the history.
+            start = partial(self._when_in_git, answer.after, start)
+        self._when_durable(answer.after, peer, number, start)
+
+    def _start_query(self, peer: bytes, number: int, query: AnswerQuery) -> None:
+        if self._query_count >= QUERIES_MAX:
+            error = Busy("too many queries wait; try again in a moment")
+            self._send(peer, number, Refused(error.to_info()))
+            return
+        self._query_count += 1
+        assert self._tasks is not None
+        self._tasks.start_soon(self._query, peer, number, query)
+
+    async def _query(self, peer: bytes, number: int, query: AnswerQuery) -> None:
+        try:
+            request = query.request
+            match request:
+                case Log():
+                    entries, more = await self._queries.log(request, query.document, query.after)
+                    reply: Reply = LogPage(tuple(entries), more)
+                case Status():
+                    reply = await self._queries.status(self._state, self._read_only)
+                case _:
+                    assert_never(request)
+        except AgentTraceError as error:
+            reply = Refused(error.to_info())
+        finally:
+            self._query_count -= 1
+        self._send(peer, number, reply)
+        self.router.sent()
+
+    def _send(self, peer: bytes, number: int, reply: Reply) -> None:
+        envelope = ReplyEnvelope(
+            PROTOCOL_VERSION, number, self._journal.durable_seq, self._state.epoch
+        )
+        self.router.send(peer, encode(envelope), encode(reply))
+
+    # -- what the stages report ------------------------------------------------------------
+
+    def on_durable(self, batch: list[Entry]) -> None:
+        """A batch is durable: now, and not before, it may be seen."""
+        self._git.add(batch)
+        for entry in batch:
+            self._lookup.settle(entry)
+            for held in self._held.pop(entry.record.seq, ()):
+                held.action()
+        self._files.add(batch)
+        self.router.sent()
+
+    def on_full(self, error: JournalFull) -> None:
+        """Nothing of what was pending is durable: take it all back and go read-only."""
+        self._read_only = str(error)
+        held, self._held = self._held, {}
+        self._lookup.forget()
+        self._state = self._reload()
+        refusal = Refused(ReadOnlyStore(f"nothing was done: {error}").to_info())
+        for waiting in held.values():
+            for each in waiting:
+                self._send(each.peer, each.number, refusal)
+        self.router.sent()
+
+    def on_healed(self) -> None:
+        """The disk takes writes again."""
+        self._read_only = ""
+
+    def on_committed(self, commits: list[tuple[int, str]]) -> None:
+        """Records have become commits, not durable yet."""
+        self._journal.note_commits(commits)
+        self._queries.note_commits(commits)
+
+    def _shown_seq(self) -> int:
+        return min(self._git.git_seq, self._files.written_seq)
+
+    def on_shown(self) -> None:
+        """Git or the files have moved on, or failed."""
+        if not self._in_git:
+            return
+        shown = self._shown_seq()
+        if self._git.failure or self._files.failure:
+            shown = self._journal.durable_seq
+        due = [action for seq, action in self._in_git if seq <= shown]
+        self._in_git = [waiting for waiting in self._in_git if waiting[0] > shown]
+        for action in due:
+            action()
+        self.router.sent()

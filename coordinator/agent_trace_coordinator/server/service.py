@@ -1,0 +1,175 @@
+"""A coordinator's life: lock, recover, listen, serve, leave.
+
+The order is a law. The lock comes before everything, because a second bind on a unix socket
+silently takes it over. Nothing is served before the journal was made durable anew, git has
+everything, and the files were compared. The endpoint is announced last.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+
+import anyio
+
+from agent_trace_coordinator import __version__
+from agent_trace_coordinator.core.invariants import check
+from agent_trace_coordinator.core.state import Rules, State
+from agent_trace_coordinator.errors import JournalFailed
+from agent_trace_coordinator.storage.git import GitHistory
+from agent_trace_coordinator.storage.index import Index
+from agent_trace_coordinator.storage.journal import Journal
+from agent_trace_coordinator.storage.lock import StoreLock
+from agent_trace_coordinator.storage.recovery import (
+    check_not_behind,
+    replay_to_git,
+    restore_files,
+)
+from agent_trace_coordinator.storage.store import Store, StoreConfig, load_config, open_store
+from agent_trace_coordinator.storage.worktree import FileTree
+from agent_trace_protocol.layout import EXIT_DISK_FAILED, EndpointInfo
+
+from .clock import read_clock
+from .endpoint import announce, private_umask, socket_path, withdraw
+from .file_stage import FileStage
+from .git_stage import GitStage
+from .journal_stage import JournalStage
+from .lookup import Lookup
+from .queries import Queries, RepositoryFigures
+from .runtime import Runtime
+
+__all__ = ["serve"]
+
+_log = logging.getLogger("agent_trace.coordinator")
+
+
+def serve(root: Path, idle_seconds: float | None) -> int:
+    """Be the coordinator of a store until asked to leave; return the process's exit code.
+
+    Raises:
+        AgentTraceError: the store can not be served; the message says why.
+    """
+    store = open_store(root)
+    config = load_config(store)
+    with ExitStack() as stack:
+        stack.enter_context(StoreLock(store.lock))
+        try:
+            return _serve(stack, store, config, idle_seconds)
+        except JournalFailed as error:
+            # Nobody was told that anything of the batch is durable, and nobody will be.
+            _log.critical("%s", error)
+            return EXIT_DISK_FAILED
+        except BaseExceptionGroup as group:
+            failed, rest = group.split(JournalFailed)
+            if failed is None or rest is not None:
+                raise
+            _log.critical("%s", failed)
+            return EXIT_DISK_FAILED
+
+
+def _serve(stack: ExitStack, store: Store, config: StoreConfig, idle_seconds: float | None) -> int:
+    journal = Journal(store.state_db)
+    stack.callback(journal.close)
+    rules = Rules(
+        document_bytes_max=config.document_bytes_max,
+        heartbeat_seconds=config.heartbeat_seconds,
+        stale_seconds=config.stale_seconds,
+        grace_seconds=config.grace_seconds,
+        grace_seconds_cli=config.grace_cli_seconds,
+    )
+    epoch, store_id = journal.begin_life()
+
+    def load() -> State:
+        state = journal.load(epoch=epoch, store=store_id, rules=rules, now=read_clock().monotonic)
+        check(state)
+        return state
+
+    state = load()
+    lookup_index, git_index, query_index = (Index(store.state_db) for _ in range(3))
+    for index in (lookup_index, git_index, query_index):
+        stack.callback(index.close)
+
+    history = GitHistory(store.root, known_commits=journal.known_commits)
+    stack.callback(history.close)
+    git_seq = history.start()
+    check_not_behind(state, git_seq)
+    journal.append([], history.commits_after(journal.last_commit_seq()))
+    replay_to_git(git_index, history, git_seq, partial(journal.append, []))
+
+    tree = FileTree(
+        store.root,
+        temporary=store.temporary,
+        quarantine=store.quarantine,
+        document_bytes_max=config.document_bytes_max,
+    )
+    stack.callback(tree.close)
+    for kept in restore_files(state, lookup_index, tree):
+        _log.warning("foreign content at %s was kept as %s", kept.path, kept.kept_as)
+
+    socket = socket_path(store.root)
+    endpoint = f"ipc://{socket}"
+
+    def figures() -> RepositoryFigures:
+        statistics = history.statistics()
+        return RepositoryFigures(
+            git_seq=git.git_seq,
+            head=statistics.head,
+            packs=statistics.packs,
+            repository_bytes=statistics.repository_bytes,
+            maintenance="",
+        )
+
+    lookup = Lookup(lookup_index, tree)
+    git = GitStage(
+        history,
+        git_index,
+        state.seq,
+        on_committed=lambda commits: runtime.on_committed(commits),
+        on_progress=lambda: runtime.on_shown(),
+    )
+    files = FileStage(tree, state.seq, lookup.content, on_progress=lambda: runtime.on_shown())
+    stage = JournalStage(
+        journal,
+        state.seq,
+        on_durable=lambda batch: runtime.on_durable(batch),
+        on_full=lambda error: runtime.on_full(error),
+        on_healed=lambda: runtime.on_healed(),
+    )
+    runtime = Runtime(
+        state,
+        lookup,
+        stage,
+        git,
+        files,
+        Queries(query_index, store.root, endpoint, figures, read_clock),
+        reload=load,
+        git_lag_records_max=config.git_lag_records_max,
+        idle_seconds=idle_seconds,
+    )
+    stack.callback(runtime.router.close)
+    socket.unlink(missing_ok=True)
+    with private_umask():
+        runtime.router.bind(endpoint)
+    stack.callback(withdraw, store.root, socket)
+    announce(store.root, EndpointInfo(endpoint, os.getpid(), epoch, __version__))
+    _log.info("serving %s at operation %d", store.root, state.seq)
+    anyio.run(_run, runtime)
+    return 0
+
+
+async def _run(runtime: Runtime) -> None:
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_leave_on_signal, runtime)
+        await runtime.run()
+        tasks.cancel_scope.cancel()
+
+
+async def _leave_on_signal(runtime: Runtime) -> None:
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for _ in signals:
+            _log.info("asked to leave")
+            runtime.leave()

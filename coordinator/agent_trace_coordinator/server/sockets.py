@@ -1,0 +1,104 @@
+"""The ROUTER socket on anyio, without `zmq.asyncio`, so that any backend of anyio will do.
+
+Three rules, because libzmq's descriptor is edge-triggered and stands for the whole socket:
+
+1. It says "something happened", not "readable": read until `zmq.Again` before every wait.
+2. A send can consume the edge of a message that arrived meanwhile: after sends outside the
+   receiving task, look at `EVENTS` and wake that task.
+3. One task receives.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Final
+
+import anyio
+import zmq
+
+from agent_trace_protocol.limits import BODY_BYTES_MAX
+
+__all__ = ["Router"]
+
+_log = logging.getLogger("agent_trace.coordinator.sockets")
+
+DRAIN_MESSAGES_MAX: Final = 256
+"""Messages handled before other tasks get a turn."""
+
+QUEUED_MESSAGES_MAX: Final = 1000
+"""Messages queued to and from one peer; beyond it, its requests wait and its replies are dropped
+(a client repeats what was not answered)."""
+
+
+class Router:
+    """The coordinator's listening socket."""
+
+    def __init__(self, handle: Callable[[bytes, list[bytes]], None]) -> None:
+        """`handle` is called with each message: the peer and the frames after its identity."""
+        self._handle = handle
+        self._context = zmq.Context(io_threads=1)
+        self._context.set(zmq.ContextOption.MAX_SOCKETS, 16)
+        socket = self._socket = self._context.socket(zmq.SocketType.ROUTER)
+        socket.set(zmq.SocketOption.LINGER, 1000)
+        socket.set(zmq.SocketOption.MAXMSGSIZE, BODY_BYTES_MAX)
+        socket.set(zmq.SocketOption.RCVHWM, QUEUED_MESSAGES_MAX)
+        socket.set(zmq.SocketOption.SNDHWM, QUEUED_MESSAGES_MAX)
+        socket.set(zmq.SocketOption.HANDSHAKE_IVL, 3000)
+        socket.set(zmq.SocketOption.BACKLOG, 1024)
+        # Without it a reply to a peer that is gone, or full, vanishes without a word.
+        socket.set(zmq.SocketOption.ROUTER_MANDATORY, 1)
+        self._waiting: anyio.CancelScope | None = None
+        self._draining = False
+        self.dropped_count = 0
+        """Replies that could not be delivered."""
+
+    def bind(self, endpoint: str) -> None:
+        """Listen at a ZeroMQ address; raises `zmq.ZMQError`."""
+        self._socket.bind(endpoint)
+
+    def close(self) -> None:
+        """Close the socket after the replies that are under way have left, or after a second."""
+        self._context.destroy(linger=1000)
+
+    async def serve(self) -> None:
+        """Hand over messages until cancelled."""
+        descriptor = int(self._socket.get(zmq.SocketOption.FD))
+        while True:
+            while self._drain():
+                await anyio.lowlevel.checkpoint()
+            with anyio.CancelScope() as self._waiting:
+                if not self._readable():
+                    await anyio.wait_readable(descriptor)
+
+    def _readable(self) -> bool:
+        events = int(self._socket.get(zmq.SocketOption.EVENTS))
+        return bool(events & zmq.PollEvent.POLLIN)
+
+    def _drain(self) -> bool:
+        """Handle what has arrived; return whether there may be more."""
+        receive = self._socket.recv_multipart
+        self._draining = True
+        try:
+            for _ in range(DRAIN_MESSAGES_MAX):
+                try:
+                    identity, *frames = receive(zmq.Flag.NOBLOCK)
+                except zmq.Again:
+                    return False
+                self._handle(identity, frames)
+        finally:
+            self._draining = False
+        return True
+
+    def send(self, peer: bytes, envelope: bytes, body: bytes) -> None:
+        """Send a reply, or drop and count it if the peer is gone or does not read."""
+        try:
+            self._socket.send_multipart((peer, envelope, body), zmq.Flag.NOBLOCK)
+        except (zmq.Again, zmq.ZMQError) as error:
+            self.dropped_count += 1
+            _log.debug("reply dropped: %s", error)
+
+    def sent(self) -> None:
+        """Call after sends from outside `handle`: they may have eaten the edge."""
+        if self._waiting is not None and not self._draining and self._readable():
+            self._waiting.cancel()

@@ -1,0 +1,254 @@
+"""The reading side of state.db: lookups for the core, contents, and history.
+
+Every content that leaves here was compared with its recorded hash.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+from agent_trace_coordinator.core.records import (
+    CHAIN_START,
+    Change,
+    Changed,
+    Drafted,
+    Record,
+    SessionClosed,
+    SessionOpened,
+    chain_hash,
+    content_digest,
+    content_key,
+)
+from agent_trace_coordinator.errors import CorruptStore
+from agent_trace_protocol import Action, Log, LogEntry
+
+from .base import Entry
+from .schema import connect, decode, translate
+
+__all__ = ["Index"]
+
+_PER_RECORD = content_key(1, 0)
+
+
+class Index:
+    """One read-only connection. Each thread that reads has its own."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._connection = connect(path, write=False)
+        except sqlite3.Error as error:
+            raise translate(error) from error
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def content(self, key: int, digest: bytes) -> bytes:
+        """Return the content under a key.
+
+        Raises:
+            CorruptStore: it is gone, or is not what was recorded.
+        """
+        row = self._one("SELECT data FROM content WHERE key = ?", key)
+        if row is None or not isinstance(row[0], bytes) or content_digest(row[0]) != digest:
+            raise CorruptStore(
+                f"the content {key} (operation {key // _PER_RECORD}) is damaged; run "
+                "agent-trace repair"
+            )
+        return row[0]
+
+    def change(self, document: int, revision: int) -> tuple[Record, Change] | None:
+        """Return the record and the change that made a document's revision."""
+        row = self._one(
+            "SELECT key FROM change WHERE document = ? AND revision = ?", document, revision
+        )
+        if row is None:
+            return None
+        assert isinstance(row[0], int)
+        seq, index = divmod(row[0], _PER_RECORD)
+        record = self.record(seq)
+        if record is None or not isinstance(record.body, Changed):
+            raise CorruptStore(f"journal record {seq} is gone")
+        return record, record.body.changes[index]
+
+    def record(self, seq: int) -> Record | None:
+        """Return the record of an operation."""
+        row = self._one("SELECT record FROM journal WHERE seq = ?", seq)
+        if row is None:
+            return None
+        assert isinstance(row[0], bytes)
+        return decode(seq, row[0])
+
+    def request(self, session: str, number: int) -> Record | None:
+        """Return the record that a request made, if it made one."""
+        row = self._one(
+            "SELECT journal.seq FROM journal JOIN session ON session.seq = journal.session"
+            " WHERE session.id = ? AND journal.request = ?",
+            session,
+            number,
+        )
+        if row is None:
+            return None
+        assert isinstance(row[0], int)
+        return self.record(row[0])
+
+    def session_ended(self, id: str) -> str:
+        """Return why a session ended; empty if it did not, or is unknown."""
+        row = self._one("SELECT reason FROM session WHERE id = ? AND ended IS NOT NULL", id)
+        return "" if row is None else str(row[0])
+
+    def commit(self, seq: int) -> str:
+        """Return the commit id of an operation; empty if it is not known to be in git."""
+        row = self._one("SELECT id FROM git_commit WHERE seq = ?", seq)
+        return row[0].hex() if row is not None and isinstance(row[0], bytes) else ""
+
+    def digests(self, document: int) -> frozenset[bytes]:
+        """Return the hashes of all contents a document ever had."""
+        try:
+            rows = self._connection.execute(
+                "SELECT change.key, journal.record FROM change"
+                " JOIN journal ON journal.seq = change.key / ? WHERE change.document = ?",
+                (_PER_RECORD, document),
+            ).fetchall()
+        except sqlite3.Error as error:
+            raise translate(error) from error
+        found: set[bytes] = set()
+        for key, encoded in rows:
+            seq, index = divmod(key, _PER_RECORD)
+            body = decode(seq, encoded).body
+            if isinstance(body, Changed):
+                found.add(body.changes[index].digest)
+        return frozenset(found)
+
+    def log(self, request: Log, document: int) -> tuple[list[LogEntry], bool]:
+        """Return the entries that a log request asks for, newest first, and whether more follow."""
+        # One query per table, each along an index and cut at the limit, then merged.
+        keys = self._keys(
+            "change",
+            "key",
+            request,
+            [
+                ("document = ?", document),
+                ("author = ?", request.author),
+                ("key < ?", request.before * _PER_RECORD),
+                ("action = ?", str(request.action or "")),
+                ("session = (SELECT seq FROM session WHERE id = ?)", request.session),
+            ],
+        )
+        for action, column in ((Action.OPEN, "seq"), (Action.CLOSE, "ended")):
+            if document or request.action not in (None, action):
+                continue
+            ids = [
+                (f"{column} < ?", request.before),
+                ("name = ?", request.author),
+                ("id = ?", request.session),
+            ]
+            seqs = self._keys("session", column, request, ids)
+            keys += [seq * _PER_RECORD for seq in seqs]
+        keys.sort(reverse=True)
+        return [self._entry(key) for key in keys[: request.limit]], len(keys) > request.limit
+
+    def _keys(
+        self, table: str, column: str, request: Log, conditions: list[tuple[str, object]]
+    ) -> list[int]:
+        """Return the newest keys of a table that meet the conditions whose value is given."""
+        given = [(sql, value) for sql, value in conditions if value]
+        where = " AND ".join([f"{column} IS NOT NULL", *(sql for sql, _ in given)])
+        query = f"SELECT {column} FROM {table} WHERE {where} ORDER BY {column} DESC LIMIT ?"
+        try:
+            cursor = self._connection.execute(
+                query, [*(value for _, value in given), request.limit + 1]
+            )
+            return [key for (key,) in cursor]
+        except sqlite3.Error as error:
+            raise translate(error) from error
+
+    def _entry(self, key: int) -> LogEntry:
+        seq, index = divmod(key, _PER_RECORD)
+        record = self.record(seq)
+        if record is None:
+            raise CorruptStore(f"journal record {seq} is gone")
+        body = record.body
+        action, path, revision, added, removed = Action.OPEN, "", 0, 0, 0
+        if isinstance(body, Changed):
+            change = body.changes[index]
+            action, path, revision = change.action, change.path, change.revision
+            added, removed = change.added, change.removed
+            summary = body.message or _summary(change)
+        elif isinstance(body, SessionOpened):
+            summary = "connected" + (f" with {body.program}" if body.program else "")
+        else:
+            assert isinstance(body, SessionClosed)
+            action, summary = Action.CLOSE, body.reason
+        return LogEntry(
+            seq=seq,
+            time_ms=record.time_ms,
+            actor=record.actor,
+            author=record.author,
+            session=record.session,
+            action=action,
+            path=path,
+            revision=revision,
+            added=added,
+            removed=removed,
+            summary=summary,
+            commit=self.commit(seq),
+        )
+
+    def entries(self, first: int, limit: int | None = None) -> Iterator[Entry]:
+        """Yield the entries from seq `first` on, with their contents, verified.
+
+        Raises:
+            CorruptStore: a record or a content does not match its hash.
+        """
+        try:
+            previous = CHAIN_START
+            if first > 1:
+                row = self._connection.execute(
+                    "SELECT chain FROM journal WHERE seq = ?", (first - 1,)
+                ).fetchone()
+                if row is None:
+                    return
+                previous = row[0]
+            cursor = self._connection.execute(
+                "SELECT seq, record, chain FROM journal WHERE seq >= ? ORDER BY seq LIMIT ?",
+                (first, -1 if limit is None else limit),
+            )
+            for seq, encoded, chain in cursor:
+                if chain != chain_hash(previous, encoded):
+                    raise CorruptStore(f"journal record {seq} does not match its hash chain")
+                previous = chain
+                record = decode(seq, encoded)
+                contents: list[tuple[int, bytes]] = []
+                body = record.body
+                digests: dict[int, bytes] = {}
+                if isinstance(body, Changed):
+                    digests = {change.content_key: change.digest for change in body.changes}
+                elif isinstance(body, Drafted):
+                    digests = {body.content_key: body.digest}
+                if digests:
+                    for key, data in self._connection.execute(
+                        "SELECT key, data FROM content WHERE key >= ? AND key < ? ORDER BY key",
+                        (seq * _PER_RECORD, (seq + 1) * _PER_RECORD),
+                    ):
+                        if content_digest(data) != digests.get(key):
+                            raise CorruptStore(f"content {key} does not match its hash")
+                        contents.append((key, data))
+                yield Entry(record, encoded, chain, tuple(contents))
+        except sqlite3.Error as error:
+            raise translate(error) from error
+
+    def _one(self, query: str, *values: object) -> tuple[object, ...] | None:
+        try:
+            row: tuple[object, ...] | None = self._connection.execute(query, values).fetchone()
+        except sqlite3.Error as error:
+            raise translate(error) from error
+        return row
+
+
+def _summary(change: Change) -> str:
+    if change.previous_path:
+        return f"moved from {change.previous_path}"
+    return f"{change.action} +{change.added} -{change.removed}"

@@ -1,0 +1,359 @@
+"""The journal: the durable, ordered record that an operation enters before it is acknowledged.
+
+One transaction per batch; when `append` returns, the batch survives a power cut. When it raises,
+nobody knows whether the batch is on disk (`JournalFailed`: the process must end, and the next start
+makes whatever is there durable before it serves) or nothing of it is (`JournalFull`).
+
+The writing side is called from one worker thread, never two.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sqlite3
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from agent_trace_coordinator.core.apply import document_after, draft_of, session_of
+from agent_trace_coordinator.core.records import (
+    CHAIN_START,
+    Changed,
+    Drafted,
+    SessionClosed,
+    SessionOpened,
+    chain_hash,
+    content_key,
+)
+from agent_trace_coordinator.core.state import DocumentState, Rules, State
+from agent_trace_coordinator.errors import (
+    CorruptStore,
+    JournalFailed,
+    JournalFull,
+    StoreInvalid,
+)
+
+from .base import Entry
+from .schema import SCHEMA_VERSION, connect, create_tables, decode, translate
+
+__all__ = ["Journal"]
+
+VERIFY_TAIL_RECORDS: Final = 1000
+"""Records whose chain is checked at every start: all that an ordinary crash can have touched."""
+
+WAL_BYTES_MAX: Final = 8 << 20
+"""Bytes of write-ahead log after which it is copied into the database, between two batches."""
+
+_CHUNKS: Final = (64, 16, 4, 1)
+"""Rows per INSERT: few different statements cover every size of batch."""
+
+
+class Journal:
+    """The writing side of state.db."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or create the database and make what it holds durable.
+
+        Raises:
+            StoreInvalid: it was written by a newer version.
+            CorruptStore: it is not a database, or its records do not chain.
+            JournalFailed: the disk failed.
+            JournalFull: the disk takes no writes.
+        """
+        self._sessions: dict[str, int] = {}
+        try:
+            self._connection = connect(path, write=True)
+        except sqlite3.Error as error:
+            raise translate(error) from error
+        try:
+            self._open(path)
+        except sqlite3.Error as error:
+            self._connection.close()
+            raise translate(error) from error
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def _open(self, path: Path) -> None:
+        connection = self._connection
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version == 0:
+            create_tables(connection)
+        elif version != SCHEMA_VERSION:
+            raise StoreInvalid(
+                f"{path} has format {version}, this version reads {SCHEMA_VERSION}: upgrade "
+                "agent-trace"
+            )
+        # After a failed sync the kernel may hold pages that are not on disk and call them clean.
+        # Copying the log into the main file writes and syncs every page anew.
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+    def close(self) -> None:
+        """Copy the log into the database and close it."""
+        try:
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        except sqlite3.Error as error:
+            raise translate(error) from error
+        finally:
+            self._connection.close()
+
+    # -- start-up --------------------------------------------------------------------------
+
+    def begin_life(self) -> tuple[int, str]:
+        """Count a new life of the coordinator, durably; return its epoch and the store's id."""
+        try:
+            self._connection.execute(
+                "INSERT INTO meta VALUES ('epoch', 1)"
+                " ON CONFLICT (key) DO UPDATE SET value = value + 1"
+            )
+            self._connection.execute(
+                "INSERT INTO meta VALUES ('store', ?) ON CONFLICT (key) DO NOTHING",
+                (secrets.token_hex(16),),
+            )
+            (store,) = self._connection.execute(
+                "SELECT value FROM meta WHERE key = 'store'"
+            ).fetchone()
+            (epoch,) = self._connection.execute(
+                "SELECT value FROM meta WHERE key = 'epoch'"
+            ).fetchone()
+        except sqlite3.Error as error:
+            raise translate(error) from error
+        assert isinstance(epoch, int) and isinstance(store, str)
+        return epoch, store
+
+    def load(self, *, epoch: int, store: str, rules: Rules, now: float) -> State:
+        """Return the state that the journal's records add up to, from its index.
+
+        Raises:
+            CorruptStore: the newest records do not chain.
+        """
+        state = State(epoch=epoch, store=store, rules=rules)
+        try:
+            self._verify_tail()
+            self._load_documents(state)
+            self._load_drafts(state)
+            self._load_sessions(state, now)
+            last = self._connection.execute(
+                "SELECT seq, record, chain FROM journal ORDER BY seq DESC LIMIT 1"
+            ).fetchone()
+        except sqlite3.Error as error:
+            raise translate(error) from error
+        if last is not None:
+            state.seq, encoded, state.chain = last
+            state.time_ms = decode(state.seq, encoded).time_ms
+        return state
+
+    def _verify_tail(self) -> None:
+        rows = self._connection.execute(
+            "SELECT seq, record, chain FROM journal ORDER BY seq DESC LIMIT ?",
+            (VERIFY_TAIL_RECORDS + 1,),
+        ).fetchall()
+        rows.reverse()
+        previous = rows[0][2] if len(rows) > VERIFY_TAIL_RECORDS else CHAIN_START
+        expected = rows[0][0] if rows else 1
+        if rows and len(rows) <= VERIFY_TAIL_RECORDS and expected != 1:
+            raise CorruptStore(f"the journal begins with record {expected}, not with 1")
+        for seq, encoded, chain in rows[1:] if len(rows) > VERIFY_TAIL_RECORDS else rows:
+            expected = seq if previous is CHAIN_START else expected + 1
+            if seq != expected or chain != chain_hash(previous, encoded):
+                raise CorruptStore(f"journal record {seq} does not match its hash chain")
+            previous = chain
+
+    def _load_documents(self, state: State) -> None:
+        # The first part walks an index only; it and the number of documents are what grows.
+        cursor = self._connection.execute(
+            "SELECT change.key, journal.record"
+            " FROM (SELECT document, MAX(revision) AS revision FROM change GROUP BY document)"
+            " JOIN change USING (document, revision)"
+            " JOIN journal ON journal.seq = change.key / ?",
+            (content_key(1, 0),),
+        )
+        last: list[DocumentState] = []
+        for key, encoded in cursor:
+            seq, index = divmod(key, content_key(1, 0))
+            record = decode(seq, encoded)
+            body = record.body
+            if not isinstance(body, Changed) or index >= len(body.changes):
+                raise CorruptStore(f"journal record {seq} is indexed as a change and is none")
+            last.append(document_after(body.changes[index], seq, record.time_ms, record.author))
+        # In the order in which they were made, so that of two documents deleted from one path
+        # the later one is found.
+        for document in sorted(last, key=lambda document: document.seq):
+            state.link(document)
+
+    def _load_drafts(self, state: State) -> None:
+        for seq, encoded in self._connection.execute(
+            "SELECT seq, record FROM draft JOIN journal USING (seq) ORDER BY seq"
+        ):
+            record = decode(seq, encoded)
+            if not isinstance(record.body, Drafted):
+                raise CorruptStore(f"journal record {seq} is indexed as a draft and is none")
+            state.enter_draft(draft_of(record, record.body))
+
+    def _load_sessions(self, state: State, now: float) -> None:
+        self._sessions.clear()
+        cursor = self._connection.execute(
+            "SELECT seq, record, (SELECT MAX(request) FROM journal AS own"
+            " WHERE own.session = session.seq AND request IS NOT NULL)"
+            " FROM session JOIN journal USING (seq) WHERE ended IS NULL ORDER BY seq"
+        )
+        for seq, encoded, high in cursor:
+            record = decode(seq, encoded)
+            body = record.body
+            if not isinstance(body, SessionOpened):
+                raise CorruptStore(f"journal record {seq} is indexed as a session and is none")
+            session = session_of(record, body, now)
+            session.request_high = high or 0
+            state.enter_session(session)
+            self._sessions[record.session] = seq
+        for name, id, _ in self._connection.execute(
+            "SELECT name, id, MAX(seq) FROM session WHERE actor = 'agent' AND NOT ephemeral"
+            " GROUP BY name"
+        ).fetchall():
+            state.latest[name] = id
+
+    def known_commits(self) -> Iterator[tuple[int, str]]:
+        """Yield (seq, commit id) of the records known to be in git, newest first."""
+        for seq, id in self._connection.execute("SELECT seq, id FROM git_commit ORDER BY seq DESC"):
+            yield seq, id.hex()
+
+    def last_commit_seq(self) -> int:
+        """Return the seq up to which commit ids are known; 0 if none is."""
+        (seq,) = self._connection.execute("SELECT MAX(seq) FROM git_commit").fetchone()
+        return seq or 0
+
+    # -- the write path --------------------------------------------------------------------
+
+    def append(self, entries: list[Entry], commits: list[tuple[int, str]]) -> None:
+        """Make the entries durable, in order, as one transaction.
+
+        `commits` are (seq, commit id) of earlier records that git has got meanwhile; they ride
+        along. May be called with either list empty.
+
+        Raises:
+            JournalFull: nothing of the batch is on disk; the same batch may be tried again.
+            JournalFailed: nobody knows; the process must end.
+        """
+        journal: list[tuple[int, int, int | None, bytes, bytes]] = []
+        contents: list[tuple[int, bytes]] = []
+        changes: list[tuple[int, int, int, int, str, str]] = []
+        opened: list[tuple[int, str, str, str, int]] = []
+        closed: list[tuple[int, str, int]] = []
+        drafted: list[tuple[int]] = []
+        accepted: list[tuple[int]] = []
+        for entry in entries:
+            record = entry.record
+            body = record.body
+            if isinstance(body, SessionOpened):
+                self._sessions[record.session] = record.seq
+                opened.append(
+                    (record.seq, record.session, record.author, record.actor, body.ephemeral)
+                )
+            session = self._sessions[record.session]
+            journal.append(
+                (record.seq, session, record.request or None, entry.encoded, entry.chain)
+            )
+            if isinstance(body, Changed):
+                contents.extend(entry.contents)
+                base = content_key(record.seq, 0)
+                for index, change in enumerate(body.changes):
+                    changes.append(
+                        (
+                            base + index,
+                            change.document,
+                            change.revision,
+                            session,
+                            record.author,
+                            change.action,
+                        )
+                    )
+                if body.draft:
+                    accepted.append((body.draft,))
+            elif isinstance(body, Drafted):
+                contents.extend(entry.contents)
+                drafted.append((record.seq,))
+            elif isinstance(body, SessionClosed):
+                closed.append((record.seq, body.reason, session))
+                del self._sessions[record.session]
+        connection = self._connection
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            self._insert("journal", 5, journal)
+            self._insert("content", 2, contents)
+            self._insert("change", 6, changes)
+            if opened:
+                connection.executemany(
+                    "INSERT INTO session (seq, id, name, actor, ephemeral) VALUES (?, ?, ?, ?, ?)",
+                    opened,
+                )
+            self._insert("draft", 1, drafted)
+            if accepted:
+                connection.executemany("DELETE FROM draft WHERE seq = ?", accepted)
+            if closed:
+                connection.executemany(
+                    "UPDATE session SET ended = ?, reason = ? WHERE seq = ?", closed
+                )
+            self._insert(
+                "git_commit", 2, [(seq, bytes.fromhex(id)) for seq, id in commits], "OR REPLACE "
+            )
+            connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            failure = translate(error)
+            if isinstance(failure, JournalFull):
+                self._roll_back()
+            raise failure from error
+
+    def _insert(
+        self, table: str, columns: int, rows: Sequence[tuple[object, ...]], conflict: str = ""
+    ) -> None:
+        """Insert rows with few, long statements.
+
+        Each statement gives up the interpreter lock once; with one statement per row a busy event
+        loop makes the batch wait for the lock again and again.
+        """
+        row = "(" + ",".join("?" * columns) + ")"
+        for size in _CHUNKS:
+            while len(rows) >= size:
+                values = ",".join([row] * size)
+                self._connection.execute(
+                    f"INSERT {conflict}INTO {table} VALUES {values}",
+                    [value for each in rows[:size] for value in each],
+                )
+                rows = rows[size:]
+
+    def _roll_back(self) -> None:
+        # After SQLITE_FULL the transaction may have been rolled back already.
+        if self._connection.in_transaction:
+            try:
+                self._connection.execute("ROLLBACK")
+            except sqlite3.Error as error:
+                raise JournalFailed(f"the journal could not be rolled back: {error}") from error
+
+    def probe(self) -> None:
+        """Find out whether the disk takes writes again, by one small durable transaction.
+
+        Raises:
+            JournalFull: it does not.
+        """
+        try:
+            self._connection.execute(
+                "INSERT INTO meta VALUES ('probe', 1)"
+                " ON CONFLICT (key) DO UPDATE SET value = value + 1"
+            )
+        except sqlite3.Error as error:
+            raise translate(error) from error
+
+    def tidy(self) -> None:
+        """Copy the write-ahead log into the database when it has grown. Call between batches."""
+        try:
+            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        except sqlite3.Error as error:
+            failure = translate(error)
+            if isinstance(failure, JournalFailed):
+                raise failure from error

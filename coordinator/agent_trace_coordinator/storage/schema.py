@@ -1,0 +1,134 @@
+"""The tables of state.db, and how a connection to it is made.
+
+`journal` is the record of everything, append only, hash-chained. `change` and `session` are its
+index: what is asked for often, without decoding records. `content` holds the bytes, under ascending
+keys so that inserts always go to the end. `git_commit` says which commit a record became; it can
+be rebuilt from git and is written without a sync of its own.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from agent_trace_coordinator.core.records import Record, decode_record
+from agent_trace_coordinator.errors import CorruptStore, JournalFailed, JournalFull
+
+__all__ = ["SCHEMA_VERSION", "connect", "create_tables", "decode", "translate"]
+
+SCHEMA_VERSION: Final = 1
+
+_FULL: Final = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY})
+
+_TABLES: Final = """
+CREATE TABLE meta (
+    key TEXT PRIMARY KEY,
+    value ANY NOT NULL
+) WITHOUT ROWID, STRICT;
+
+CREATE TABLE journal (
+    seq INTEGER PRIMARY KEY,
+    session INTEGER NOT NULL,     -- session.seq
+    request INTEGER,              -- NULL when the coordinator itself decided it
+    record BLOB NOT NULL,         -- core.records.Record
+    chain BLOB NOT NULL           -- hash over the chain before and this record
+) STRICT;
+CREATE UNIQUE INDEX journal_request ON journal (session, request) WHERE request IS NOT NULL;
+
+CREATE TABLE content (
+    key INTEGER PRIMARY KEY,      -- core.records.content_key
+    data BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE change (
+    key INTEGER PRIMARY KEY,      -- seq * OPERATIONS_MAX + index
+    document INTEGER NOT NULL,
+    revision INTEGER NOT NULL,
+    session INTEGER NOT NULL,
+    author TEXT NOT NULL,
+    action TEXT NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX change_document ON change (document, revision);
+
+CREATE TABLE session (
+    seq INTEGER PRIMARY KEY,      -- of the record that opened it
+    id TEXT NOT NULL UNIQUE,
+    name TEXT NOT NULL,
+    actor TEXT NOT NULL,
+    ephemeral INTEGER NOT NULL,
+    ended INTEGER,                -- seq of the record that closed it
+    reason TEXT
+) STRICT;
+CREATE INDEX session_open ON session (seq) WHERE ended IS NULL;
+CREATE INDEX session_ended ON session (ended) WHERE ended IS NOT NULL;
+
+CREATE TABLE draft (              -- drafts that wait
+    seq INTEGER PRIMARY KEY
+) STRICT;
+
+CREATE TABLE git_commit (
+    seq INTEGER PRIMARY KEY,
+    id BLOB NOT NULL
+) STRICT;
+"""
+
+
+def connect(path: Path, *, write: bool) -> sqlite3.Connection:
+    """Return a connection with the settings that the promises rest on.
+
+    WAL with synchronous=FULL syncs every commit; a reader never blocks the writer.
+    """
+    mode = "rwc" if write else "ro"
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={mode}",
+        uri=True,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=512,
+    )
+    try:
+        if write:
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=FULL")
+            # Checkpoints are the journal's own decision, between batches, never inside one.
+            connection.execute("PRAGMA wal_autocheckpoint=0")
+        else:
+            connection.execute("PRAGMA query_only=ON")
+        connection.execute("PRAGMA mmap_size=0")
+        connection.execute("PRAGMA trusted_schema=OFF")
+        connection.execute("PRAGMA cell_size_check=ON")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def create_tables(connection: sqlite3.Connection) -> None:
+    """Make the tables of an empty database, all or none."""
+    connection.executescript(
+        f"BEGIN IMMEDIATE;{_TABLES}PRAGMA user_version={SCHEMA_VERSION};COMMIT;"
+    )
+
+
+def translate(error: sqlite3.Error) -> JournalFull | JournalFailed | CorruptStore:
+    """Return what an error of SQLite means for the store."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code in _FULL:
+        return JournalFull(f"the disk takes no writes: {error}")
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return CorruptStore(f"state.db is damaged: {error}; run agent-trace repair")
+    return JournalFailed(f"the journal failed: {error}")
+
+
+def decode(seq: int, encoded: bytes) -> Record:
+    """Return the record in a row of the journal; raises `CorruptStore` if it is not one."""
+    try:
+        record = decode_record(encoded)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise CorruptStore(f"journal record {seq} can not be read: {error}") from error
+    if record.seq != seq:
+        raise CorruptStore(f"journal record {seq} says it is {record.seq}")
+    return record

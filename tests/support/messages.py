@@ -1,0 +1,291 @@
+"""One fixed sample of every message, and strategies that draw any valid value of a wire type.
+
+The samples are what the golden frames and the protocol document show, so they never change within
+a protocol version; a new message gets a new sample. The strategies are derived from the structs
+themselves: a new message or field is covered without a word here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, Literal
+
+import msgspec
+from hypothesis import strategies as st
+from msgspec import inspect
+
+from agent_trace_protocol import (
+    AcceptDraft,
+    Action,
+    Actor,
+    Add,
+    Append,
+    Close,
+    Committed,
+    ConflictInfo,
+    Delete,
+    Document,
+    DocumentInfo,
+    DocumentType,
+    Done,
+    Durability,
+    Edit,
+    ErrorCode,
+    ErrorInfo,
+    Heartbeat,
+    ListDocuments,
+    Log,
+    LogEntry,
+    LogPage,
+    Move,
+    Open,
+    Opened,
+    Page,
+    Ping,
+    Put,
+    Read,
+    Refused,
+    Reply,
+    ReplyEnvelope,
+    Request,
+    RequestEnvelope,
+    Restore,
+    SectionEdit,
+    SectionMode,
+    SessionInfo,
+    SessionKind,
+    SessionList,
+    Sessions,
+    SessionState,
+    Status,
+    StatusReport,
+    Stop,
+    Transact,
+    WriteResult,
+    decode_reply,
+    decode_reply_envelope,
+    decode_request,
+    decode_request_envelope,
+)
+
+__all__ = ["DECODERS", "KINDS", "ROOTS", "SAMPLES", "Kind", "Message", "Sample", "values_of"]
+
+Message = Request | Reply | RequestEnvelope | ReplyEnvelope
+Kind = Literal["request envelope", "reply envelope", "request", "reply"]
+
+KINDS: Final[tuple[Kind, ...]] = ("request envelope", "reply envelope", "request", "reply")
+
+DECODERS: Final[dict[Kind, Callable[[bytes], Message]]] = {
+    "request envelope": decode_request_envelope,
+    "reply envelope": decode_reply_envelope,
+    "request": decode_request,
+    "reply": decode_reply,
+}
+
+ROOTS: Final[dict[Kind, Any]] = {
+    "request envelope": RequestEnvelope,
+    "reply envelope": ReplyEnvelope,
+    "request": Request,
+    "reply": Reply,
+}
+
+
+class Sample(msgspec.Struct, frozen=True):
+    """A message with a name to show it by."""
+
+    name: str
+    kind: Kind
+    message: Message
+
+
+_KEY = bytes.fromhex("000102030405060708090a0b0c0d0e0f")
+_SESSION = "ft4r64pbqciynbilqrzzeqcnla"
+_COMMIT = "0123456789abcdef0123456789abcdef01234567"
+_TIME_MS = 1_760_000_000_000
+
+SAMPLES: Final = (
+    Sample("RequestEnvelope", "request envelope", RequestEnvelope(1, _KEY, 7, 5000)),
+    Sample("ReplyEnvelope", "reply envelope", ReplyEnvelope(1, 7, 42, 3)),
+    Sample(
+        "Open",
+        "request",
+        Open(
+            "planner",
+            Actor.AGENT,
+            SessionKind.LIBRARY,
+            program="example 1.0",
+            model="m",
+            host="laptop",
+            pid=4242,
+            pid_started=987654,
+        ),
+    ),
+    Sample("Heartbeat", "request", Heartbeat()),
+    Sample("Close", "request", Close("done for today")),
+    Sample(
+        "Transact (Put)",
+        "request",
+        Transact((Put("plan.md", b"# Plan\n", 0, DocumentType.PLAN),), Durability.GIT, "start"),
+    ),
+    Sample("Transact (Append)", "request", Transact((Append("notes/today.md", b"- met\n"),))),
+    Sample(
+        "Transact (Edit)", "request", Transact((Edit("plan.md", b"[ ] one", b"[x] one", False, 3),))
+    ),
+    Sample(
+        "Transact (SectionEdit)",
+        "request",
+        Transact((SectionEdit("plan.md", "## Next", b"- two\n", SectionMode.APPEND),)),
+    ),
+    Sample("Transact (Delete)", "request", Transact((Delete("old.md", 2),))),
+    Sample("Transact (Move)", "request", Transact((Move("a.md", "b/a.md"),))),
+    Sample("Transact (Restore)", "request", Transact((Restore("plan.md", 1),))),
+    Sample("Transact (Add)", "request", Transact((Add("guide.md", DocumentType.REFERENCE),))),
+    Sample("Transact (AcceptDraft)", "request", Transact((AcceptDraft("d17"),))),
+    Sample("Read", "request", Read("plan.md", 2)),
+    Sample("ListDocuments", "request", ListDocuments("m", 100, DocumentType.PLAN, "plans/")),
+    Sample("Log", "request", Log("plan.md", 10, 42, "planner", _SESSION, Action.EDIT)),
+    Sample("Status", "request", Status()),
+    Sample("Sessions", "request", Sessions()),
+    Sample("Ping", "request", Ping()),
+    Sample("Stop", "request", Stop()),
+    Sample("Opened", "reply", Opened(_SESSION, 1, 3, "store", 2.5, 10.0, 1 << 20, 8, "")),
+    Sample("Done", "reply", Done()),
+    Sample(
+        "Committed",
+        "reply",
+        Committed(42, (WriteResult("plan.md", 1, Action.CREATE, 1, 0),), _COMMIT),
+    ),
+    Sample(
+        "Document",
+        "reply",
+        Document("plan.md", DocumentType.PLAN, 1, b"# Plan\n", 42, _TIME_MS, "planner"),
+    ),
+    Sample(
+        "Page",
+        "reply",
+        Page(
+            (DocumentInfo(2688, "plan.md", DocumentType.PLAN, 1, 7, 42, _TIME_MS, "planner"),),
+            False,
+        ),
+    ),
+    Sample(
+        "LogPage",
+        "reply",
+        LogPage(
+            (
+                LogEntry(
+                    42,
+                    _TIME_MS,
+                    Actor.AGENT,
+                    "planner",
+                    _SESSION,
+                    Action.CREATE,
+                    "plan.md",
+                    1,
+                    1,
+                    0,
+                    "create plan.md",
+                    _COMMIT,
+                ),
+            ),
+            True,
+        ),
+    ),
+    Sample(
+        "SessionList",
+        "reply",
+        SessionList(
+            (
+                SessionInfo(
+                    _SESSION,
+                    Actor.USER,
+                    "ada",
+                    SessionKind.CLI,
+                    SessionState.LIVE,
+                    _TIME_MS,
+                    0.5,
+                    "agent-trace",
+                    "laptop",
+                    4242,
+                    "",
+                ),
+            )
+        ),
+    ),
+    Sample(
+        "StatusReport",
+        "reply",
+        StatusReport(
+            "store",
+            "/srv/notes",
+            "0.1.0",
+            99,
+            3,
+            12.25,
+            "ipc:///run/a.sock",
+            42,
+            41,
+            _COMMIT,
+            5,
+            2,
+            1,
+            "",
+            1 << 26,
+            65536,
+            4096,
+            1,
+            "",
+        ),
+    ),
+    Sample(
+        "Refused", "reply", Refused(ErrorInfo(ErrorCode.NOT_FOUND, "there is no document 'x.md'"))
+    ),
+    Sample(
+        "Refused (Conflict)",
+        "reply",
+        Refused(
+            ErrorInfo(
+                ErrorCode.CONFLICT,
+                "plan.md is at revision 4, not 3",
+                False,
+                ConflictInfo("plan.md", 3, 4, "reviewer", _TIME_MS, "-a\n+b\n", "d17", True),
+            )
+        ),
+    ),
+)
+"""Every request, operation, reply and envelope at least once."""
+
+
+def values_of(root: object) -> st.SearchStrategy[Any]:
+    """Return a strategy for any valid value of a wire type."""
+    return _values(inspect.type_info(root))
+
+
+# Lone surrogates have no UTF-8 form; that they are refused is a test of its own.
+_TEXT: Final = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
+
+
+def _values(info: inspect.Type) -> st.SearchStrategy[Any]:
+    match info:
+        case inspect.StructType(cls=cls, fields=fields):
+            return st.builds(cls, *(_values(field.type) for field in fields))
+        case inspect.UnionType(types=types):
+            return st.one_of([_values(member) for member in types])
+        case inspect.VarTupleType(item_type=item, max_length=length_max):
+            return st.lists(_values(item), max_size=min(4, length_max or 4)).map(tuple)
+        case inspect.EnumType(cls=enum):
+            return st.sampled_from(list(enum))
+        case inspect.IntType(ge=low, le=high):
+            return st.integers(low, high)
+        case inspect.FloatType(ge=low, le=high):
+            return st.floats(low, high, allow_nan=False)
+        case inspect.BoolType():
+            return st.booleans()
+        case inspect.StrType():
+            return _TEXT
+        case inspect.BytesType():
+            return st.binary(max_size=200)
+        case inspect.NoneType():
+            return st.none()
+        case _:
+            raise NotImplementedError(f"no strategy for {info}")
