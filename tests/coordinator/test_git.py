@@ -247,7 +247,7 @@ def test_a_killed_fast_import_is_reported_and_start_goes_on_from_the_checkpoint(
         history.commit(journal[20:])
     assert history.start() == 10
     assert history.commit(journal[10:])[:10] == commits[10:]
-    history.checkpoint()
+    history.close()
     assert [name for name in os.listdir(packs_of(root)) if name.startswith("tmp")] == []
     assert run_git(root, "fsck") == ""
 
@@ -294,7 +294,6 @@ def test_more_than_any_pipe_holds_goes_through_in_one_batch(
 ) -> None:
     big = os.urandom(3 * 1024 * 1024)
     journal = entries([[(Action.PUT, "big", "", big)] for _ in range(2)])
-    journal += []
     history = open_history()
     history.start()
     assert len(history.commit(journal)) == 2
@@ -330,7 +329,7 @@ def test_a_checkpoint_syncs_packs_refs_and_their_directories(
     history.checkpoint()
 
     packs = packs_of(root)
-    new = {str(packs / name) for name in os.listdir(packs) if not name.endswith(".keep")}
+    new = {str(path) for path in packs.iterdir() if path.suffix in {".pack", ".idx"}}
     assert len(new) == 2
     assert new | {str(packs), str(ref_of(root)), str(ref_of(root).parent)} <= synced
 
@@ -385,10 +384,10 @@ def test_a_damaged_ref_without_a_journal_means_that_all_is_replayed(
     history.close()
     run_git(root, "pack-refs", "--all")
     assert not ref_of(root).exists()
-    assert open_history().start() == 3
+    history = open_history()
+    assert history.start() == 3
     ref_of(root).write_bytes(b"")
 
-    history = open_history()
     assert history.start() == 0
     assert history.commit(puts(3)) == commits
     history.checkpoint()
@@ -601,6 +600,16 @@ def test_an_orphan_of_a_killed_coordinator_is_ended_before_anything_is_repaired(
             assert orphan.stdout.readline() == b"ready\n"
             assert open_history().start() == 0
             assert orphan.wait() == -signal.SIGKILL
+
+
+def test_the_orphans_to_end_are_all_on_record(root: Path, open_history: OpenHistory) -> None:
+    history = open_history()
+    history.start()
+    history.commit(puts(1))
+    history.checkpoint()
+    history.refresh_index()
+    lock = root / ".agent-trace" / "repo" / "git.pid"
+    assert lock.read_text() == str(child_of(history))
 
 
 def test_fast_import_is_renewed_after_its_bounds(

@@ -62,17 +62,16 @@ def test_a_store_is_made_once(tmp_path: Path) -> None:
 def test_what_an_interrupted_making_left_is_no_store_and_the_next_one_finishes_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = store_module.write_file
 
     def fail(path: Path, data: bytes) -> None:
         raise OSError("cut")
 
-    monkeypatch.setattr(store_module, "write_file", fail)
-    with pytest.raises(StoreInvalid, match="can not be made a store: cut"):
-        create_store(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(store_module, "write_file", fail)
+        with pytest.raises(StoreInvalid, match="can not be made a store: cut"):
+            create_store(tmp_path)
     with pytest.raises(StoreInvalid, match="never finished"):
         open_store(tmp_path)
-    monkeypatch.setattr(store_module, "write_file", real)
     create_store(tmp_path)
     assert open_store(tmp_path).root == tmp_path
 
@@ -166,7 +165,11 @@ def test_file_systems_that_do_not_keep_their_word_are_named(
 ) -> None:
     create_store(tmp_path)
     kinds = iter(["nfs4", "tmpfs", "fuse.sshfs", "ext4"])
-    monkeypatch.setattr(store_module, "_file_system_of", lambda _root: next(kinds))
+
+    def next_kind(_root: Path) -> str:
+        return next(kinds)
+
+    monkeypatch.setattr(store_module, "_file_system_of", next_kind)
     found = [open_store(tmp_path).warnings for _ in range(4)]
 
     assert [len(warnings) for warnings in found] == [1, 1, 1, 0]

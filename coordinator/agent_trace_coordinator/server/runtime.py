@@ -8,11 +8,10 @@ the order law as the shell sees it.
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, assert_never
+from typing import Final, Protocol, assert_never
 
 import anyio
 import anyio.to_thread
@@ -27,7 +26,7 @@ from agent_trace_coordinator.core.effects import (
     Effect,
     Leave,
 )
-from agent_trace_coordinator.core.inputs import Received, Tick
+from agent_trace_coordinator.core.inputs import Now, Received, Tick
 from agent_trace_coordinator.core.machine import step
 from agent_trace_coordinator.core.records import Entry, request_fingerprint
 from agent_trace_coordinator.core.sessions import TICK_SECONDS
@@ -61,15 +60,13 @@ from agent_trace_protocol import (
     session_id_of,
 )
 
-from .clock import read_clock
 from .file_stage import FileStage
 from .git_stage import GitStage
 from .journal_stage import JournalStage
 from .lookup import Lookup
 from .queries import Queries
-from .sockets import Router
 
-__all__ = ["Runtime"]
+__all__ = ["Runtime", "Sender"]
 
 _log = logging.getLogger("agent_trace.coordinator")
 
@@ -84,6 +81,18 @@ QUERIES_MAX: Final = 1000
 
 KEYS_CACHED_MAX: Final = 10_000
 """Session keys whose id is remembered."""
+
+
+class Sender(Protocol):
+    """Where replies go."""
+
+    def send(self, peer: bytes, envelope: bytes, body: bytes) -> None:
+        """Send a reply, or drop it: whoever does not get it asks again."""
+        ...
+
+    def sent(self) -> None:
+        """Replies were sent outside of `receive`."""
+        ...
 
 
 @dataclass(slots=True, frozen=True)
@@ -106,6 +115,8 @@ class Runtime:
         git: GitStage,
         files: FileStage,
         queries: Queries,
+        sender: Sender,
+        clock: Callable[[], Now],
         *,
         reload: Callable[[], State],
         git_lag_records_max: int,
@@ -117,6 +128,8 @@ class Runtime:
         self._git = git
         self._files = files
         self._queries = queries
+        self._sender = sender
+        self._clock = clock
         self._reload = reload
         self._idle_seconds = idle_seconds
         self._held: dict[int, list[_Held]] = {}
@@ -126,22 +139,25 @@ class Runtime:
         self._sessions: dict[bytes, SessionId] = {}
         self._query_count = 0
         self._read_only = ""
-        self._asked_at = time.monotonic()
+        self._asked_at = self._clock().monotonic
         self._leaving = anyio.Event()
         self._tasks: anyio.abc.TaskGroup | None = None
-        self.router = Router(self._receive)
         journal.hold_while(partial(git.behind, git_lag_records_max))
 
-    async def run(self) -> None:
-        """Serve until somebody asks to stop, then finish everything that was accepted."""
-        async with anyio.create_task_group() as tasks, anyio.create_task_group() as intake:
+    async def run(self, listen: Callable[[], Coroutine[object, object, None]]) -> None:
+        """Serve until somebody asks to stop, then finish everything that was accepted.
+
+        `listen` hands requests to `receive` until it is cancelled.
+        """
+        async with anyio.create_task_group() as tasks:
             self._tasks = tasks
             for stage in (self._journal, self._git, self._files):
                 tasks.start_soon(stage.run)
-            intake.start_soon(self.router.serve)
-            intake.start_soon(self._tick)
-            await self._leaving.wait()
-            intake.cancel_scope.cancel()
+            async with anyio.create_task_group() as intake:
+                intake.start_soon(listen)
+                intake.start_soon(self._tick)
+                await self._leaving.wait()
+                intake.cancel_scope.cancel()
             await self._journal.drained()
             with anyio.move_on_after(self.DRAIN_SECONDS_MAX):
                 await self._git.drained()
@@ -158,7 +174,8 @@ class Runtime:
 
     # -- requests in -----------------------------------------------------------------------
 
-    def _receive(self, peer: bytes, frames: list[bytes]) -> None:
+    def receive(self, peer: bytes, frames: list[bytes]) -> None:
+        """Take a message: the frames after the identity of the peer that sent it."""
         number = 0
         try:
             if len(frames) != 2:
@@ -189,7 +206,7 @@ class Runtime:
         self, session: SessionId, number: int, body: bytes, request: Request
     ) -> list[Effect]:
         fingerprint = b""
-        self._asked_at = time.monotonic()
+        self._asked_at = self._clock().monotonic
         if isinstance(request, Transact):
             if self._read_only:
                 raise ReadOnlyStore(f"the store takes no writes now: {self._read_only}")
@@ -206,7 +223,7 @@ class Runtime:
         try:
             facts = self._lookup.facts(self._state, session, number, request)
             return step(
-                self._state, Received(session, number, fingerprint, request, facts), read_clock()
+                self._state, Received(session, number, fingerprint, request, facts), self._clock()
             )
         except AgentTraceError:
             raise
@@ -222,12 +239,16 @@ class Runtime:
     async def _tick(self) -> None:
         while True:
             await anyio.sleep(TICK_SECONDS)
-            if not self._read_only:
-                self._perform(b"", 0, step(self._state, Tick(), read_clock()))
-            idle = time.monotonic() - self._asked_at
-            if self._idle_seconds is not None and idle > self._idle_seconds:
-                _log.info("nobody has asked for anything for %.0f s: leaving", idle)
-                self.leave()
+            self.tick()
+
+    def tick(self) -> None:
+        """Let time pass: sessions expire, an idle coordinator leaves."""
+        if not self._read_only:
+            self._perform(b"", 0, step(self._state, Tick(), self._clock()))
+        idle = self._clock().monotonic - self._asked_at
+        if self._idle_seconds is not None and idle > self._idle_seconds:
+            _log.info("nobody has asked for anything for %.0f s: leaving", idle)
+            self.leave()
 
     # -- effects out -----------------------------------------------------------------------
 
@@ -328,13 +349,13 @@ class Runtime:
         finally:
             self._query_count -= 1
         self._send(peer, number, reply)
-        self.router.sent()
+        self._sender.sent()
 
     def _send(self, peer: bytes, number: int, reply: Reply) -> None:
         envelope = ReplyEnvelope(
             PROTOCOL_VERSION, number, self._journal.durable_seq, self._state.epoch
         )
-        self.router.send(peer, encode(envelope), encode(reply))
+        self._sender.send(peer, encode(envelope), encode(reply))
 
     # -- what the stages report ------------------------------------------------------------
 
@@ -346,7 +367,7 @@ class Runtime:
             for held in self._held.pop(entry.record.seq, ()):
                 held.action()
         self._files.add(batch)
-        self.router.sent()
+        self._sender.sent()
 
     def on_full(self, error: JournalFull) -> None:
         """Nothing of what was pending is durable: take it all back and go read-only."""
@@ -358,7 +379,7 @@ class Runtime:
         for waiting in held.values():
             for each in waiting:
                 self._send(each.peer, each.number, refusal)
-        self.router.sent()
+        self._sender.sent()
 
     def on_healed(self) -> None:
         """The disk takes writes again."""
@@ -383,4 +404,4 @@ class Runtime:
         self._in_git = [waiting for waiting in self._in_git if waiting[0] > shown]
         for action in due:
             action()
-        self.router.sent()
+        self._sender.sent()

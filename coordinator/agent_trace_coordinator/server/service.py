@@ -41,6 +41,7 @@ from .journal_stage import JournalStage
 from .lookup import Lookup
 from .queries import Queries, RepositoryFigures
 from .runtime import Runtime
+from .sockets import Router
 
 __all__ = ["serve"]
 
@@ -139,6 +140,8 @@ def _serve(stack: ExitStack, store: Store, config: StoreConfig, idle_seconds: fl
         on_full=lambda error: runtime.on_full(error),
         on_healed=lambda: runtime.on_healed(),
     )
+    router = Router(lambda peer, frames: runtime.receive(peer, frames))
+    stack.callback(router.close)
     runtime = Runtime(
         state,
         lookup,
@@ -146,25 +149,26 @@ def _serve(stack: ExitStack, store: Store, config: StoreConfig, idle_seconds: fl
         git,
         files,
         Queries(query_index, store.root, endpoint, figures, read_clock),
+        router,
+        read_clock,
         reload=load,
         git_lag_records_max=config.git_lag_records_max,
         idle_seconds=idle_seconds,
     )
-    stack.callback(runtime.router.close)
     socket.unlink(missing_ok=True)
     with private_umask():
-        runtime.router.bind(endpoint)
+        router.bind(endpoint)
     stack.callback(withdraw, store.root, socket)
     announce(store.root, EndpointInfo(endpoint, os.getpid(), epoch, __version__))
     _log.info("serving %s at operation %d", store.root, state.seq)
-    anyio.run(_run, runtime)
+    anyio.run(_run, runtime, router)
     return 0
 
 
-async def _run(runtime: Runtime) -> None:
+async def _run(runtime: Runtime, router: Router) -> None:
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_leave_on_signal, runtime)
-        await runtime.run()
+        await runtime.run(router.serve)
         tasks.cancel_scope.cancel()
 
 

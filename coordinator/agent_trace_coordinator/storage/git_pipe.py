@@ -31,7 +31,12 @@ batch. The default for unprivileged processes allows it; where it does not, 64 K
 
 
 def kill_group(process_id: int) -> None:
-    """Kill a child and the children it may have; each of ours leads a process group."""
+    """Kill a child and the children it may have; each of ours leads a process group.
+
+    Numbers that mean everybody or ourselves are passed over: they may come from a damaged file.
+    """
+    if process_id <= 1 or process_id == os.getpgrp():
+        return
     try:
         os.killpg(process_id, signal.SIGKILL)
     except (ProcessLookupError, PermissionError):
@@ -66,6 +71,11 @@ class Pipe:
         except (OSError, AttributeError):
             # A small optimisation that some systems do not know or do not grant.
             pass
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the child has not been reaped; it may have died."""
+        return self._process.returncode is None
 
     def ask(self, data: bytes, lines: int) -> list[bytes]:
         """Write `data`, and return the next `lines` lines of the answer without their ends."""

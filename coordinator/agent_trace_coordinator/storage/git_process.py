@@ -118,6 +118,7 @@ class GitRunner:
             raise GitFailed("git is not installed (no `git` on PATH)")
         self._directory = directory
         self._lock: int | None = None
+        self._pipes: list[Pipe] = []
         environment = {
             # git finds its own programs by itself; these are for the tools its scripts call.
             "PATH": f"{os.path.dirname(executable)}:/usr/bin:/bin",
@@ -149,11 +150,11 @@ class GitRunner:
     def start(self, arguments: tuple[str, ...], silence_seconds: float) -> Pipe:
         """Start git with pipes to all three of its streams."""
         assert self._lock is not None
-        os.ftruncate(self._lock, 0)
         process = self._spawn(self._directory, self._lock, "--git-dir=.", *arguments)
-        # Only now is it certain whom the lock's next holder has to end.
-        os.pwrite(self._lock, b"%d" % process.pid, 0)
-        return Pipe(process, arguments[0], silence_seconds)
+        pipe = Pipe(process, arguments[0], silence_seconds)
+        self._pipes.append(pipe)
+        self._record_running()
+        return pipe
 
     def run(self, arguments: tuple[str, ...], silence_seconds: float) -> bytes:
         """Run git to its end and return what it said; `GitFailed` unless its status is 0."""
@@ -162,6 +163,15 @@ class GitRunner:
             return pipe.finish()
         finally:
             pipe.kill()
+            self._record_running()
+
+    def _record_running(self) -> None:
+        """Write down whom the lock's next holder has to end if we are killed."""
+        assert self._lock is not None
+        self._pipes = [pipe for pipe in self._pipes if pipe.is_running]
+        data = b" ".join(b"%d" % pipe.process_id for pipe in self._pipes)
+        os.ftruncate(self._lock, 0)
+        os.pwrite(self._lock, data, 0)
 
     def _spawn(self, directory: Path, lock: int | None, *arguments: str) -> subprocess.Popen[bytes]:
         try:
@@ -198,14 +208,14 @@ class GitRunner:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
-                holder = os.pread(descriptor, 20, 0)
+                holders = os.pread(descriptor, 200, 0).split()
                 if time.monotonic() > deadline:
                     os.close(descriptor)
-                    raise GitFailed(
-                        f"an earlier git (pid {holder.decode()}) does not end"
-                    ) from None
-                if holder.isdigit():
-                    kill_group(int(holder))
+                    names = ", ".join(holder.decode("ascii", "replace") for holder in holders)
+                    raise GitFailed(f"an earlier git (pid {names}) does not end") from None
+                for holder in holders:
+                    if holder.isdigit():
+                        kill_group(int(holder))
                 time.sleep(0.002)
         self._lock = descriptor
 
