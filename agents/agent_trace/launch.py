@@ -7,6 +7,7 @@ the winner.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
 import subprocess
@@ -24,6 +25,7 @@ from agent_trace_protocol.layout import (
     ENDPOINT_FILE,
     EXIT_ALREADY_RUNNING,
     EXIT_DISK_FAILED,
+    STORE_DIRECTORY,
     EndpointInfo,
 )
 
@@ -46,6 +48,7 @@ START_SECONDS_MAX: Final = 15.0
 
 _POLL_SECONDS_MIN: Final = 0.01
 _POLL_SECONDS_MAX: Final = 0.1
+_START_LOCK: Final = f"{STORE_DIRECTORY}/run/start.lock"
 _ENDPOINT_BYTES_MAX: Final = 64 * 1024
 _LOG_BYTES_SHOWN: Final = 4096
 _LOG_LINES_SHOWN: Final = 8
@@ -82,13 +85,15 @@ def listening(root: Path) -> EndpointInfo | None:
     return info
 
 
-def create_store(root: Path) -> None:
-    """Make `root` a store.
+def create_store(root: Path, *, nested: bool = False) -> None:
+    """Make `root` a store; `nested` allows one inside another.
 
     Raises:
         StoreNotCreated: it could not be done; the message is the coordinator's.
     """
     command = [sys.executable, "-m", _MODULE, "init", str(root)]
+    if nested:
+        command.append("--nested")
     try:
         done = subprocess.run(command, capture_output=True, check=False, stdin=subprocess.DEVNULL)
     except OSError as error:
@@ -97,7 +102,7 @@ def create_store(root: Path) -> None:
         said = done.stderr.decode("utf-8", "replace").strip()
         lines = said.splitlines()[-_LOG_LINES_SHOWN:]
         message = "\n".join(lines) or f"init ended with exit code {done.returncode}"
-        raise StoreNotCreated(message.removeprefix("Error: "))
+        raise StoreNotCreated(message.removeprefix("error: "))
 
 
 async def ensure_coordinator(root: Path) -> EndpointInfo:
@@ -111,30 +116,72 @@ async def ensure_coordinator(root: Path) -> EndpointInfo:
     info = listening(root)
     if info is not None:
         return info
+    with _StartLock(root) as lock, anyio.move_on_after(START_SECONDS_MAX):
+        return await _start_and_wait(root, lock)
+    raise CoordinatorFailed(
+        f"no coordinator listens for {root} after {START_SECONDS_MAX:.0f} s"
+        f"{_log_tail(root, 0)}; see {root / COORDINATOR_LOG}, or run agent-trace serve"
+    )
+
+
+async def _start_and_wait(root: Path, lock: _StartLock) -> EndpointInfo:
+    """Start a coordinator, or wait for the one that somebody else starts, until one listens."""
     process: subprocess.Popen[bytes] | None = None
     log_start = 0
     wait_seconds = _POLL_SECONDS_MIN
-    with anyio.move_on_after(START_SECONDS_MAX):
-        while True:
-            if process is None:
-                log_start = _log_size(root)
-                process = await anyio.to_thread.run_sync(_start, root)
-            await anyio.sleep(wait_seconds)
-            wait_seconds = min(2 * wait_seconds, _POLL_SECONDS_MAX)
-            info = listening(root)
-            if info is not None:
-                return info
-            code = process.poll()
-            if code == EXIT_ALREADY_RUNNING:
-                # Somebody holds the store but does not listen: it is starting, so it will, or it
-                # is leaving, so the next start succeeds.
-                process = None
-            elif code is not None:
-                raise CoordinatorFailed(_why(root, log_start, code))
-    raise CoordinatorFailed(
-        f"no coordinator listens for {root} after {START_SECONDS_MAX:.0f} s"
-        f"{_log_tail(root, log_start)}; see {root / COORDINATOR_LOG}, or run agent-trace serve"
-    )
+    while True:
+        if process is None and lock.acquire():
+            log_start = _log_size(root)
+            process = await anyio.to_thread.run_sync(_start, root)
+        await anyio.sleep(wait_seconds)
+        wait_seconds = min(2 * wait_seconds, _POLL_SECONDS_MAX)
+        info = listening(root)
+        if info is not None:
+            return info
+        code = process.poll() if process is not None else None
+        if code == EXIT_ALREADY_RUNNING:
+            # Somebody holds the store but does not listen: it is leaving, so a later start
+            # succeeds, or it was started by hand and will listen soon.
+            process = None
+        elif code is not None:
+            raise CoordinatorFailed(_why(root, log_start, code))
+
+
+class _StartLock:
+    """Lets one of many clients start the coordinator while the others only wait for it.
+
+    Not needed for safety, which the store's own lock gives: without it, every client that lost the
+    coordinator would start an interpreter just to be told that it came too late.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._path = root / _START_LOCK
+        self._descriptor = -1
+
+    def __enter__(self) -> _StartLock:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def acquire(self) -> bool:
+        """Return whether it is ours, taking it if it is free. A dead holder's lock is free."""
+        if self._descriptor >= 0:
+            return True
+        try:
+            self._path.parent.mkdir(mode=0o700, exist_ok=True)
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise _cannot_start(self._path, error) from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return False
+        self._descriptor = descriptor
+        return True
 
 
 def _start(root: Path) -> subprocess.Popen[bytes]:
@@ -143,13 +190,10 @@ def _start(root: Path) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", _MODULE, "serve"]
     command += ["--store", str(root), "--idle-seconds", str(IDLE_SECONDS)]
     try:
-        log_path.parent.mkdir(mode=0o700, exist_ok=True)
-        descriptor = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        descriptor = os.open(log_path, flags, 0o600)
     except OSError as error:
-        raise CoordinatorFailed(
-            f"no coordinator can be started: {error.strerror} ({log_path}); "
-            "check that the directory belongs to you and the disk can be written"
-        ) from error
+        raise _cannot_start(log_path, error) from error
     try:
         process = subprocess.Popen(
             command,
@@ -167,6 +211,13 @@ def _start(root: Path) -> subprocess.Popen[bytes]:
     # because it must outlive this call and must not keep the program alive.
     threading.Thread(target=process.wait, name="agent-trace-reaper", daemon=True).start()
     return process
+
+
+def _cannot_start(path: Path, error: OSError) -> CoordinatorFailed:
+    return CoordinatorFailed(
+        f"no coordinator can be started: {error.strerror} ({path}); "
+        "check that the store belongs to you and its disk can be written"
+    )
 
 
 def _why(root: Path, log_start: int, code: int) -> str:

@@ -15,7 +15,7 @@ own is turned off, and a monitor socket says at once when the connection is gone
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, cast
 
 import anyio
 import zmq
@@ -49,7 +49,7 @@ _LOSS_EVENTS: Final = (
 
 def _context() -> zmq.Context[zmq.Socket[bytes]]:
     """Return the process's context: one thread of libzmq serves all agents of a process."""
-    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
+    context = cast("zmq.Context[zmq.Socket[bytes]]", zmq.Context.instance())
     limit = min(_SOCKETS_MAX, int(context.get(zmq.ContextOption.SOCKET_LIMIT)))
     if int(context.get(zmq.ContextOption.MAX_SOCKETS)) < limit:
         context.set(zmq.ContextOption.MAX_SOCKETS, limit)

@@ -31,6 +31,7 @@ __all__ = [
     "decode_record",
     "encode_record",
     "request_fingerprint",
+    "split_key",
 ]
 
 CHAIN_START: Final = bytes(32)
@@ -53,6 +54,11 @@ def content_key(seq: int, index: int) -> int:
     Also the id of the document, if the change creates one: unique, deterministic, ever growing.
     """
     return seq * OPERATIONS_MAX + index
+
+
+def split_key(key: int) -> tuple[int, int]:
+    """Return the seq and the index that make a content key."""
+    return divmod(key, OPERATIONS_MAX)
 
 
 class Change(msgspec.Struct, frozen=True, array_like=True):

@@ -10,7 +10,7 @@ import hashlib
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -60,7 +60,7 @@ def socket_path(root: Path) -> Path:
 
 
 @contextmanager
-def private_umask() -> Iterator[None]:
+def private_umask() -> Generator[None]:
     """What is created inside can be used by our own user only: umask decides a socket's mode."""
     before = os.umask(0o077)
     try:

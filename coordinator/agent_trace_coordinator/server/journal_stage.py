@@ -147,8 +147,9 @@ class JournalStage:
         commits, self._commits = self._commits, []
         if commits:
             try:
+                nothing: list[Entry] = []
                 await anyio.to_thread.run_sync(
-                    self._journal.append, [], commits, limiter=self._limiter
+                    self._journal.append, nothing, commits, limiter=self._limiter
                 )
             except JournalFull:
                 self._commits = commits + self._commits

@@ -14,7 +14,6 @@ from functools import partial
 from typing import Final, Protocol, assert_never
 
 import anyio
-import anyio.to_thread
 import msgspec
 
 from agent_trace_coordinator import __version__

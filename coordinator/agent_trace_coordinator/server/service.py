@@ -124,12 +124,15 @@ def _serve(stack: ExitStack, store: Store, config: StoreConfig, idle_seconds: fl
             maintenance="",
         )
 
+    def on_committed(commits: list[tuple[int, str]]) -> None:
+        runtime.on_committed(commits)
+
     lookup = Lookup(lookup_index, tree)
     git = GitStage(
         history,
         git_index,
         state.seq,
-        on_committed=lambda commits: runtime.on_committed(commits),
+        on_committed=on_committed,
         on_progress=lambda: runtime.on_shown(),
     )
     files = FileStage(tree, state.seq, lookup.content, on_progress=lambda: runtime.on_shown())

@@ -150,7 +150,11 @@ class GitRunner:
     def start(self, arguments: tuple[str, ...], silence_seconds: float) -> Pipe:
         """Start git with pipes to all three of its streams."""
         assert self._lock is not None
-        process = self._spawn(self._directory, self._lock, "--git-dir=.", *arguments)
+        # Without a work tree of its own git would change to the configured one, the store, where
+        # agents write, and read attributes there.
+        process = self._spawn(
+            self._directory, self._lock, "--git-dir=.", "--work-tree=.", *arguments
+        )
         pipe = Pipe(process, arguments[0], silence_seconds)
         self._pipes.append(pipe)
         self._record_running()

@@ -6,7 +6,7 @@ Every content that leaves here was compared with its recorded hash.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from agent_trace_coordinator.core.records import (
@@ -20,6 +20,7 @@ from agent_trace_coordinator.core.records import (
     chain_hash,
     content_digest,
     content_key,
+    split_key,
 )
 from agent_trace_coordinator.errors import CorruptStore
 from agent_trace_protocol import Action, Log, LogEntry
@@ -67,7 +68,7 @@ class Index:
         if row is None:
             return None
         assert isinstance(row[0], int)
-        seq, index = divmod(row[0], _PER_RECORD)
+        seq, index = split_key(row[0])
         record = self.record(seq)
         if record is None or not isinstance(record.body, Changed):
             raise CorruptStore(f"journal record {seq} is gone")
@@ -116,7 +117,7 @@ class Index:
             raise translate(error) from error
         found: set[bytes] = set()
         for key, encoded in rows:
-            seq, index = divmod(key, _PER_RECORD)
+            seq, index = split_key(key)
             body = decode(seq, encoded).body
             if isinstance(body, Changed):
                 found.add(body.changes[index].digest)
@@ -151,7 +152,7 @@ class Index:
         return [self._entry(key) for key in keys[: request.limit]], len(keys) > request.limit
 
     def _keys(
-        self, table: str, column: str, request: Log, conditions: list[tuple[str, object]]
+        self, table: str, column: str, request: Log, conditions: Sequence[tuple[str, object]]
     ) -> list[int]:
         """Return the newest keys of a table that meet the conditions whose value is given."""
         given = [(sql, value) for sql, value in conditions if value]
@@ -166,7 +167,7 @@ class Index:
             raise translate(error) from error
 
     def _entry(self, key: int) -> LogEntry:
-        seq, index = divmod(key, _PER_RECORD)
+        seq, index = split_key(key)
         record = self.record(seq)
         if record is None:
             raise CorruptStore(f"journal record {seq} is gone")

@@ -25,6 +25,7 @@ from agent_trace_coordinator.core.records import (
     SessionOpened,
     chain_hash,
     content_key,
+    split_key,
 )
 from agent_trace_coordinator.core.state import DocumentState, Rules, State
 from agent_trace_coordinator.errors import (
@@ -176,7 +177,7 @@ class Journal:
         )
         last: list[DocumentState] = []
         for key, encoded in cursor:
-            seq, index = divmod(key, content_key(1, 0))
+            seq, index = split_key(key)
             record = decode(seq, encoded)
             body = record.body
             if not isinstance(body, Changed) or index >= len(body.changes):

@@ -1,0 +1,92 @@
+"""Sessions that outlive one command: their keys, one file per name, for the owner's eyes only.
+
+The file is locked for the length of a command. Commands of one agent so take turns, and two of
+them never use the same request number.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from agent_trace.config import Identity
+from agent_trace_protocol import Actor, SessionKey
+from agent_trace_protocol.layout import SESSIONS_DIRECTORY
+from agent_trace_protocol.limits import SESSION_KEY_BYTES
+
+__all__ = ["KeptFile", "open_kept"]
+
+_FILE_BYTES_MAX: Final = 4096
+
+
+class _Kept(msgspec.Struct, frozen=True):
+    key: bytes
+
+
+class KeptFile:
+    """The locked file of one name."""
+
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self._path = path
+        self._descriptor = descriptor
+
+    @property
+    def key(self) -> SessionKey | None:
+        """The kept key; None if there is none, or none that can be read."""
+        data = os.pread(self._descriptor, _FILE_BYTES_MAX, 0)
+        try:
+            kept = msgspec.json.decode(data, type=_Kept)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            return None
+        return SessionKey(kept.key) if len(kept.key) == SESSION_KEY_BYTES else None
+
+    def keep(self, key: SessionKey) -> None:
+        """Write the key down, before it is used: a crash must not leave a session without one."""
+        data = msgspec.json.encode(_Kept(key))
+        os.ftruncate(self._descriptor, 0)
+        os.pwrite(self._descriptor, data, 0)
+        os.fsync(self._descriptor)
+
+    def remove(self) -> None:
+        """Forget the key."""
+        with suppress(FileNotFoundError):
+            self._path.unlink()
+
+
+@contextmanager
+def open_kept(
+    root: Path, identity: Identity, *, create: bool = False
+) -> Generator[KeptFile | None, None, None]:
+    """Lock and yield the file of this name; None if there is none and `create` is not set.
+
+    Waits for as long as another command of the same name runs.
+    """
+    directory = root / SESSIONS_DIRECTORY
+    # No name starts with "~", so a user and an agent of one name keep apart.
+    prefix = "" if identity.actor is Actor.AGENT else "~"
+    path = directory / f"{prefix}{identity.name}.json"
+    flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+    if create:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        flags |= os.O_CREAT
+    while True:
+        try:
+            descriptor = os.open(path, flags, 0o600)
+        except FileNotFoundError:
+            yield None
+            return
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            # Whoever held the lock before may have removed the file; then another one counts.
+            if os.fstat(descriptor).st_nlink == 0:
+                continue
+            yield KeptFile(path, descriptor)
+            return
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,123 @@
+"""The command `agent-trace`: which commands there are, and how a run of one ends."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, Final
+
+import click
+
+from .face import Face, global_options
+from .failures import EXIT_INTERRUPTED, describe, report
+from .plugins import load_commands
+
+__all__ = ["cli", "main"]
+
+# A command's module is imported when the command is asked for, so that none pays for another's.
+_COMMANDS: Final = {
+    "init": "setup",
+    "status": "setup",
+    "stop": "setup",
+    "connect": "sessions",
+    "disconnect": "sessions",
+    "sessions": "sessions",
+    "add": "documents",
+    "write": "documents",
+    "append": "documents",
+    "edit": "documents",
+    "rm": "documents",
+    "mv": "documents",
+    "restore": "documents",
+    "accept": "documents",
+    "read": "reading",
+    "ls": "reading",
+    "log": "reading",
+}
+
+
+class _Commands(click.Group):
+    """The group: built-in commands by table, the others from plugins, one end for all."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*_COMMANDS, *(name for name in load_commands() if name not in _COMMANDS)]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        module = _COMMANDS.get(cmd_name)
+        if module is None:
+            return load_commands().get(cmd_name)
+        loaded = importlib.import_module(f".{module}", __package__)
+        command: click.Command = loaded.COMMANDS[cmd_name]
+        return command
+
+    def main(self, args: Sequence[str] | None = None, *rest: Any, **options: Any) -> Any:
+        """Run, and end the process with the exit code that the outcome has."""
+        options["standalone_mode"] = False
+        given = list(sys.argv[1:] if args is None else args)
+        face = Face()
+        try:
+            code = super().main(given, *rest, obj=face, **options)
+            sys.stdout.flush()
+            status = code if isinstance(code, int) else 0
+        except BrokenPipeError:
+            # The reader has seen enough. What is still buffered must not raise again at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            status = 0
+        except (click.Abort, KeyboardInterrupt):
+            click.echo("interrupted", err=True)
+            status = EXIT_INTERRUPTED
+        except click.exceptions.NoArgsIsHelpError as error:
+            click.echo(error.format_message(), err=True)
+            status = error.exit_code
+        except Exception as error:
+            failure = describe(error)
+            if failure is None:
+                # A fault of ours: the traceback is what a report needs.
+                raise
+            # The options were perhaps not parsed when it failed.
+            report(failure, as_json=face.json or "--json" in given)
+            status = failure.exit_code
+        sys.exit(status)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            # click would call it a failure; it is caught again outside of click.
+            raise _ReaderGone from error
+
+
+class _ReaderGone(BrokenPipeError):
+    """Standard output was closed; without an error number, so that click lets it pass."""
+
+
+def _show_version(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if value and not context.resilient_parsing:
+        from agent_trace import __version__  # noqa: PLC0415 - keeps the module import-light
+
+        click.echo(f"agent-trace {__version__}")
+        context.exit()
+
+
+@click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_show_version,
+    help="Show the version.",
+)
+@global_options
+def cli() -> None:
+    """Documents that many agents write to at once, with everything they did in git.
+
+    The coordinator that serves a store starts by itself and leaves when idle.
+    """
+
+
+def main() -> None:
+    """Run the command line; the entry point of `agent-trace`."""
+    cli.main(prog_name="agent-trace")

@@ -1,0 +1,81 @@
+"""Results on stdout: text for people, JSON for programs. Everything else belongs on stderr."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import time
+from collections.abc import Iterable, Sequence
+from enum import Enum
+from typing import cast
+
+import click
+import msgspec
+
+__all__ = ["as_builtins", "emit_json", "emit_lines", "emit_table", "local_time", "shown", "size"]
+
+
+def as_builtins(value: object) -> object:
+    """Return a value as JSON can say it: structs, arrays on the wire, become objects by name."""
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, msgspec.Struct):
+        return {name: as_builtins(getattr(value, name)) for name in value.__struct_fields__}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        names = (field.name for field in dataclasses.fields(value))
+        return {name: as_builtins(getattr(value, name)) for name in names}
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode("ascii")
+    if isinstance(value, dict):
+        named = cast("dict[object, object]", value)
+        return {str(name): as_builtins(each) for name, each in named.items()}
+    if isinstance(value, list | tuple):
+        return [as_builtins(each) for each in cast("Iterable[object]", value)]
+    return value
+
+
+def emit_json(value: object) -> None:
+    """Print one JSON value on a line of its own."""
+    click.echo(msgspec.json.encode(as_builtins(value)))
+
+
+def emit_lines(values: Iterable[object]) -> None:
+    """Print one JSON value a line."""
+    for value in values:
+        emit_json(value)
+
+
+def emit_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, err: bool = False) -> None:
+    """Print aligned columns; numbers are the caller's to format."""
+    cleaned = [[shown(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(header, *cleaned, strict=True)]
+    for row in (header, *cleaned):
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        click.echo("  ".join(cells).rstrip(), err=err)
+
+
+def shown(text: str, *, lines: bool = False) -> str:
+    """Return text that a terminal only displays: what could steer it is replaced.
+
+    Names, summaries and diffs come from agents, and an escape sequence in them is not ours to run.
+    """
+    keep = "\n\t" if lines else ""
+    return "".join(
+        character if character.isprintable() or character in keep else "\N{REPLACEMENT CHARACTER}"
+        for character in text
+    )
+
+
+def local_time(time_ms: int) -> str:
+    """Return a time of the wire in the reader's time zone, to the second."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(time_ms / 1000))
+
+
+def size(count_bytes: int) -> str:
+    """Return a number of bytes for people, with one digit after the point."""
+    amount = float(count_bytes)
+    for unit in ("B", "KiB", "MiB"):
+        if amount < 1024:
+            return f"{count_bytes} B" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1024
+    return f"{amount:.1f} GiB"

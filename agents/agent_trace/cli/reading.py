@@ -1,0 +1,134 @@
+"""Commands that change nothing: read, ls, log."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import click
+
+from agent_trace.client import Agent
+from agent_trace.results import Document
+from agent_trace_protocol import (
+    Action,
+    DocumentInfo,
+    DocumentType,
+    InvalidRequest,
+    LogEntry,
+)
+
+from .face import Face, global_options, pass_face
+from .output import as_builtins, emit_json, emit_lines, emit_table, local_time, size
+
+__all__ = ["COMMANDS", "split_revision"]
+
+_REVISION: Final = re.compile(r"(.+)@([0-9]{1,9})", re.DOTALL)
+
+
+def split_revision(argument: str) -> tuple[str, int | None]:
+    """Return path and revision of `plan.md@3`; the revision is None if there is none."""
+    match = _REVISION.fullmatch(argument)
+    if match is None:
+        return argument, None
+    return match[1], int(match[2])
+
+
+@click.command()
+@click.argument("path", metavar="PATH[@REVISION]")
+@click.option("--revision", type=click.IntRange(min=1), help="For a path that itself holds an @.")
+@global_options
+@pass_face
+def read(face: Face, path: str, revision: int | None) -> None:
+    """Print a document, as it is or as it was."""
+    if revision is None:
+        path, revision = split_revision(path)
+    target = face.document_path(path)
+
+    async def work(agent: Agent) -> Document:
+        return await agent.read(target, revision)
+
+    document = face.run(work)
+    if not face.json:
+        click.echo(document.content, nl=False)
+        return
+    told = {
+        name: as_builtins(getattr(document, name))
+        for name in ("path", "type", "revision", "seq", "time_ms", "author")
+    }
+    try:
+        told["text"] = document.text
+    except InvalidRequest:
+        told["content_base64"] = as_builtins(document.content)
+    emit_json(told)
+
+
+@click.command()
+@click.argument("prefix", default="")
+@click.option("--type", "kind", type=click.Choice([each.value for each in DocumentType]))
+@global_options
+@pass_face
+def ls(face: Face, prefix: str, kind: str | None) -> None:
+    """List the documents, or those whose path starts with PREFIX."""
+    start = ""
+    if prefix:
+        start = face.document_path(prefix) + ("/" if prefix.endswith("/") else "")
+
+    async def work(agent: Agent) -> tuple[DocumentInfo, ...]:
+        return await agent.list(prefix=start, type=kind)
+
+    documents = face.run(work)
+    if face.json:
+        emit_lines(documents)
+        return
+    if not documents:
+        click.echo("no documents", err=True)
+        return
+    rows = [
+        (each.path, each.type.value, str(each.revision), size(each.size), each.author,
+         local_time(each.time_ms))
+        for each in documents
+    ]  # fmt: skip
+    emit_table(("PATH", "TYPE", "REV", "SIZE", "AUTHOR", "CHANGED"), rows)
+
+
+@click.command()
+@click.argument("path", required=False)
+@click.option("-n", "--limit", type=click.IntRange(min=1), default=50, show_default=True)
+@click.option("--author", default="", help="Only what this agent or user did.")
+@click.option("--session", default="", help="Only what this session did.")
+@click.option("--action", type=click.Choice([each.value for each in Action]))
+@global_options
+@pass_face
+def log(
+    face: Face, path: str | None, limit: int, author: str, session: str, action: str | None
+) -> None:
+    """Show what happened, newest first, in the store or to one document."""
+    target = face.document_path(path) if path else None
+
+    async def work(agent: Agent) -> tuple[LogEntry, ...]:
+        return await agent.log(target, limit=limit, author=author, session=session, action=action)
+
+    entries = face.run(work)
+    if face.json:
+        emit_lines(entries)
+        return
+    if not entries:
+        click.echo("nothing happened yet", err=True)
+        return
+    rows = [
+        (
+            str(each.seq),
+            local_time(each.time_ms),
+            each.author,
+            each.action.value,
+            f"{each.path}@{each.revision}" if each.path else "",
+            f"+{each.added} -{each.removed}" if each.path else "",
+            each.commit[:10],
+            each.summary,
+        )
+        for each in entries
+    ]
+    emit_table(("SEQ", "TIME", "AUTHOR", "ACTION", "DOCUMENT", "LINES", "COMMIT", ""), rows)
+
+
+COMMANDS = {"read": read, "ls": ls, "log": log}

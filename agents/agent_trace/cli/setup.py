@@ -1,0 +1,211 @@
+"""Commands about the store and its coordinator: init, status, stop."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+import anyio
+import click
+
+from agent_trace.client import Agent
+from agent_trace.config import Identity, find_identity
+from agent_trace.launch import create_store, listening
+from agent_trace.store import is_store
+from agent_trace_protocol import (
+    Actor,
+    Add,
+    AgentTraceError,
+    Durability,
+    StatusReport,
+    Unavailable,
+)
+from agent_trace_protocol.limits import OPERATIONS_MAX
+
+from .face import Face, global_options, pass_face
+from .output import emit_json, emit_table, size
+from .scan import Found, Skipped, scan
+
+__all__ = ["COMMANDS"]
+
+_BATCH_BYTES_MAX: Final = 4 * 1024 * 1024
+"""Bytes of documents added in one transaction: they become one journal record."""
+
+_PROGRESS_FROM: Final = 100
+"""Documents from which on a progress bar is worth its line."""
+
+_STOP_SECONDS_MAX: Final = 15.0
+"""How long a coordinator may take to finish its work."""
+
+_POLL_SECONDS: Final = 0.02
+
+
+@click.command()
+@click.argument("path", type=click.Path(file_okay=False, path_type=Path), default=".")
+@click.option("--scan", "scanning", is_flag=True, help="Add the documents that lie there already.")
+@click.option("--nested", is_flag=True, help="Allow a store inside another one.")
+@global_options
+@pass_face
+def init(face: Face, path: Path, scanning: bool, nested: bool) -> None:
+    """Make PATH (the current directory) a store."""
+    root = path.resolve()
+    created = not is_store(root)
+    if created:
+        create_store(root, nested=nested)
+    if not face.json:
+        click.echo(f"{root} is a store" + ("" if created else " already"))
+    added: tuple[Found, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
+    if scanning:
+        face.store = str(root)
+
+        async def work(agent: Agent) -> tuple[tuple[Found, ...], tuple[Skipped, ...]]:
+            return await _add_found(agent, root, quiet=face.json)
+
+        added, skipped = face.run(work, identity=_user())
+    if face.json:
+        emit_json({"store": str(root), "created": created, "added": added, "skipped": skipped})
+        return
+    if scanning:
+        _show_scan(added, skipped)
+    elif created:
+        click.echo("next: agent-trace write plan.md --text '# Plan', or agent-trace init --scan")
+
+
+def _user() -> Identity:
+    """Return the user, whatever agent the environment names: only a user classifies documents."""
+    identity = find_identity()
+    return identity if identity.actor is Actor.USER else find_identity(user="user")
+
+
+async def _add_found(
+    agent: Agent, root: Path, *, quiet: bool
+) -> tuple[tuple[Found, ...], tuple[Skipped, ...]]:
+    known = {document.path for document in await agent.list()}
+    added: list[Found] = []
+    found: list[Found] = []
+    skipped: list[Skipped] = []
+    for each in scan(root, agent.document_bytes_max):
+        if isinstance(each, Skipped):
+            skipped.append(each)
+        elif each.path not in known:
+            found.append(each)
+    with click.progressbar(
+        length=len(found),
+        label="adding documents",
+        file=sys.stderr,
+        hidden=quiet or len(found) < _PROGRESS_FROM,
+    ) as progress:
+        for batch in _batches(found):
+            done, refused = await _add_batch(agent, batch)
+            added += done
+            skipped += refused
+            progress.update(len(batch))
+    return tuple(added), tuple(skipped)
+
+
+def _batches(found: Sequence[Found]) -> Iterator[list[Found]]:
+    batch: list[Found] = []
+    batch_bytes = 0
+    for each in found:
+        if batch and (len(batch) == OPERATIONS_MAX or batch_bytes + each.size > _BATCH_BYTES_MAX):
+            yield batch
+            batch, batch_bytes = [], 0
+        batch.append(each)
+        batch_bytes += each.size
+    if batch:
+        yield batch
+
+
+async def _add_batch(agent: Agent, batch: list[Found]) -> tuple[list[Found], list[Skipped]]:
+    """Add a batch at once; if it is refused, one by one, so that one file costs only itself."""
+    operations = [Add(each.path, each.type) for each in batch]
+    try:
+        await agent.transact(operations, durability=Durability.GIT, message="found by init --scan")
+    except Unavailable:
+        raise
+    except AgentTraceError as error:
+        if len(batch) == 1:
+            return [], [Skipped(batch[0].path, error.message)]
+    else:
+        return batch, []
+    added: list[Found] = []
+    skipped: list[Skipped] = []
+    for each in batch:
+        done, refused = await _add_batch(agent, [each])
+        added += done
+        skipped += refused
+    return added, skipped
+
+
+def _show_scan(added: Sequence[Found], skipped: Sequence[Skipped]) -> None:
+    if added:
+        rows = [(each.path, each.type.value, size(each.size)) for each in added]
+        emit_table(("PATH", "TYPE", "SIZE"), rows)
+    click.echo(f"{len(added)} documents added" if added else "nothing new to add")
+    if skipped:
+        click.echo(f"{len(skipped)} files skipped:", err=True)
+        emit_table(("PATH", "REASON"), [(each.path, each.reason) for each in skipped], err=True)
+
+
+@click.command()
+@global_options
+@pass_face
+def status(face: Face) -> None:
+    """Show how the coordinator and the store are."""
+
+    async def work(agent: Agent) -> StatusReport:
+        return await agent.status()
+
+    report = face.run(work)
+    if face.json:
+        emit_json(report)
+        return
+    behind = report.seq - report.git_seq
+    rows = [
+        ("store", f"{report.root} ({report.store})"),
+        ("documents", str(report.documents)),
+        ("sessions", f"{report.sessions_live} live, {report.sessions_stale} stale"),
+        ("operations", f"{report.seq}" + (f", {behind} not in git yet" if behind else "")),
+        ("head", report.head[:10] or "none"),
+        ("writes", f"refused: {report.read_only}" if report.read_only else "accepted"),
+        ("coordinator", f"pid {report.pid}, life {report.epoch}, version {report.version}, "
+         f"up {report.uptime_seconds:.0f} s, {size(report.rss_bytes)}"),
+        ("on disk", f"git {size(report.repository_bytes)} in {report.packs} packs, "
+         f"journal {size(report.journal_bytes)}"),
+        ("maintenance", report.maintenance or "none yet"),
+    ]  # fmt: skip
+    for name, text in rows:
+        click.echo(f"{name:<12} {text}")
+
+
+@click.command()
+@global_options
+@pass_face
+def stop(face: Face) -> None:
+    """Let the coordinator finish its work and leave; the next command starts it again."""
+    root = face.root()
+    before = listening(root)
+    if before is not None:
+
+        async def work(agent: Agent) -> None:
+            await agent.stop()
+            deadline = anyio.current_time() + _STOP_SECONDS_MAX
+            # It is gone when nobody accepts connections, or another life of it does.
+            for now in iter(lambda: listening(root), None):
+                if now.epoch != before.epoch or anyio.current_time() > deadline:
+                    break
+                await anyio.sleep(_POLL_SECONDS)
+
+        face.run(work, autostart=False)
+    if face.json:
+        emit_json({"stopped": before is not None, "pid": before.pid if before else None})
+    elif before is None:
+        click.echo("no coordinator is running")
+    else:
+        click.echo(f"the coordinator (pid {before.pid}) has stopped")
+
+
+COMMANDS = {"init": init, "status": status, "stop": stop}
