@@ -477,7 +477,7 @@ async def connect_with(
         try:
             await session.wait_opened()
             yield Agent(session, settings.identity)
-        except Exception as error:
+        except Exception as error:  # passed on: raised again outside of the task group
             # The task group would wrap what the caller's block raised in an exception group; it
             # goes on from outside of it, as itself.
             failure = error

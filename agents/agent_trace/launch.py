@@ -52,6 +52,9 @@ _START_LOCK: Final = f"{STORE_DIRECTORY}/run/start.lock"
 _ENDPOINT_BYTES_MAX: Final = 64 * 1024
 _LOG_BYTES_SHOWN: Final = 4096
 _LOG_LINES_SHOWN: Final = 8
+# -P: without it Python would look for modules in the current directory first, and that is a store,
+# in which agents may put any file under any name.
+_PYTHON: Final = (sys.executable, "-P", "-m")
 _MODULE: Final = "agent_trace_coordinator"
 
 
@@ -91,7 +94,7 @@ def create_store(root: Path, *, nested: bool = False) -> None:
     Raises:
         StoreNotCreated: it could not be done; the message is the coordinator's.
     """
-    command = [sys.executable, "-m", _MODULE, "init", str(root)]
+    command = [*_PYTHON, _MODULE, "init", str(root)]
     if nested:
         command.append("--nested")
     try:
@@ -120,7 +123,7 @@ async def ensure_coordinator(root: Path) -> EndpointInfo:
         return await _start_and_wait(root, lock)
     raise CoordinatorFailed(
         f"no coordinator listens for {root} after {START_SECONDS_MAX:.0f} s"
-        f"{_log_tail(root, 0)}; see {root / COORDINATOR_LOG}, or run agent-trace serve"
+        f"; see {root / COORDINATOR_LOG}, or run agent-trace serve"
     )
 
 
@@ -187,7 +190,7 @@ class _StartLock:
 def _start(root: Path) -> subprocess.Popen[bytes]:
     """Start a coordinator that belongs to no terminal; its words go to the store's log."""
     log_path = root / COORDINATOR_LOG
-    command = [sys.executable, "-m", _MODULE, "serve"]
+    command = [*_PYTHON, _MODULE, "serve"]
     command += ["--store", str(root), "--idle-seconds", str(IDLE_SECONDS)]
     try:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
@@ -221,13 +224,12 @@ def _cannot_start(path: Path, error: OSError) -> CoordinatorFailed:
 
 
 def _why(root: Path, log_start: int, code: int) -> str:
-    said = _log_tail(root, log_start)
     how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
     if code == EXIT_DISK_FAILED:
         step = "free or repair the disk, then try again"
     else:
         step = "run agent-trace serve to watch it start"
-    return f"the coordinator of {root} {how}{said}; {step}"
+    return f"the coordinator of {root} {how}{_log_tail(root, log_start)}; {step}"
 
 
 def _log_size(root: Path) -> int:
@@ -238,12 +240,12 @@ def _log_size(root: Path) -> int:
 
 
 def _log_tail(root: Path, start: int) -> str:
-    """Return the last lines written to the log since `start`, set off from what is before."""
+    """Return what was written to the log since `start`: its last lines, as part of a sentence."""
     try:
         with open(root / COORDINATOR_LOG, "rb") as file:
             file.seek(max(start, _log_size(root) - _LOG_BYTES_SHOWN))
             text = file.read(_LOG_BYTES_SHOWN).decode("utf-8", "replace")
     except OSError:
         return ""
-    lines = [line for line in text.splitlines() if line.strip()][-_LOG_LINES_SHOWN:]
-    return "".join(f"\n    {line}" for line in ["", *lines] if line) + ("\n" if lines else "")
+    lines = [line.removeprefix("error: ") for line in text.splitlines() if line.strip()]
+    return " and said: " + "\n".join(lines[-_LOG_LINES_SHOWN:]) if lines else ""

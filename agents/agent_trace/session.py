@@ -160,11 +160,13 @@ class Session:
 
         Runs to its end even if the caller is cancelled.
         """
-        with anyio.move_on_after(CLOSE_SECONDS_MAX, shield=True):
-            try:
-                await self.request(Close())
-            except AgentTraceError as error:
-                _log.debug("the session could not be closed: %s", error)
+        # What was never open needs no closing, and nobody should wait for it.
+        if self._opened is not None and self._end is None:
+            with anyio.move_on_after(CLOSE_SECONDS_MAX, shield=True):
+                try:
+                    await self.request(Close())
+                except AgentTraceError as error:
+                    _log.debug("the session could not be closed: %s", error)
         self.abandon()
 
     def abandon(self) -> None:
@@ -349,7 +351,7 @@ class Session:
     async def _beat(self) -> None:
         """Say that the session is alive, and notice when the coordinator is not."""
         await self._settled.wait()
-        while True:
+        while self._end is None:
             await anyio.sleep(max(self.opened.heartbeat_seconds, _HEARTBEAT_SECONDS_MIN))
             if self._transport is None:
                 continue

@@ -137,8 +137,10 @@ class Member:
     def session(self) -> str:
         return session_id_of(self.key)
 
-    def open(self, facts: Facts | None = None, **more: bool) -> Reply | None:
-        request = Open(self.name, self.actor, self.kind, **more)
+    def open(
+        self, facts: Facts | None = None, *, takeover: bool = False, ephemeral: bool = False
+    ) -> Reply | None:
+        request = Open(self.name, self.actor, self.kind, takeover=takeover, ephemeral=ephemeral)
         return self.desk.ask(self.key, 0, request, facts or Facts())
 
     def ask(self, request: Request) -> Reply | None:

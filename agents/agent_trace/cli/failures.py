@@ -45,14 +45,13 @@ EXIT_INTERRUPTED: Final = 130
 
 _HINTS: Final[tuple[tuple[type[AgentTraceError], str], ...]] = (
     # More particular classes come first.
-    (StoreNotFound, "make a store with: agent-trace init [PATH], or name one with --store DIR"),
-    (StoreNotCreated, "choose a directory that you can write to, and that git is installed"),
-    (CoordinatorFailed, "watch it start with: agent-trace serve"),
+    (StoreNotFound, "or name the store with --store DIR"),
     (
-        ConnectionLost,
-        "see .agent-trace/run/coordinator.log; a write may or may not be done: "
-        "check with agent-trace log",
+        StoreNotCreated,
+        "choose a directory that you can write to; --nested allows a store in another one",
     ),
+    (CoordinatorFailed, "its log is .agent-trace/run/coordinator.log in the store"),
+    (ConnectionLost, "agent-trace log shows what was done before"),
     (Conflict, "read the document again and repeat the change on what it says now"),
     (NoMatch, "quote the text exactly, with enough around it to be unique"),
     (NotFound, "list what there is with: agent-trace ls"),

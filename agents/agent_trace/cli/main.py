@@ -71,7 +71,7 @@ class _Commands(click.Group):
         except click.exceptions.NoArgsIsHelpError as error:
             click.echo(error.format_message(), err=True)
             status = error.exit_code
-        except Exception as error:
+        except Exception as error:  # top level: failures become messages and exit codes
             failure = describe(error)
             if failure is None:
                 # A fault of ours: the traceback is what a report needs.

@@ -8,6 +8,7 @@ depends on it. A refusal changes nothing.
 from __future__ import annotations
 
 import bisect
+import heapq
 import itertools
 from typing import assert_never
 
@@ -116,8 +117,7 @@ def _receive(state: State, input: Received, now: Now) -> list[Effect]:
         case Status():
             return [AnswerQuery(request, 0, state.seq)]
         case Sessions():
-            listed = tuple(info_of(state, each, now) for each in state.sessions.values())
-            return [Answer(SessionList(listed), state.seq)]
+            return [Answer(_session_list(state, now), state.seq)]
         case Close():
             return [*_end(state, session, _reason(request.reason), now), Answer(Done(), state.seq)]
         case Stop():
@@ -191,6 +191,12 @@ def _open(state: State, input: Received, request: Open, now: Now) -> list[Effect
     )
     effects.append(Answer(opened, state.seq))
     return effects
+
+
+def _session_list(state: State, now: Now) -> SessionList:
+    """Return the sessions that gave a sign of life last, as many as a page holds."""
+    latest = heapq.nlargest(PAGE_ENTRIES_MAX, state.sessions.values(), key=lambda each: each.seen)
+    return SessionList(tuple(info_of(state, each, now) for each in latest))
 
 
 def _end(state: State, session: SessionEntry, reason: str, now: Now) -> list[Effect]:

@@ -34,7 +34,8 @@ def socket_path(root: Path) -> Path:
         StoreInvalid: the directory exists and is not ours alone.
     """
     near = root / STORE_DIRECTORY / "run" / "coordinator.sock"
-    if len(os.fsencode(near)) <= SOCKET_PATH_BYTES_MAX:
+    # ZeroMQ addresses are text, file names need not be.
+    if len(os.fsencode(near)) <= SOCKET_PATH_BYTES_MAX and _is_text(near):
         return near
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     if runtime:
@@ -57,6 +58,14 @@ def socket_path(root: Path) -> Path:
     ):
         raise StoreInvalid(f"{directory} is not a directory that only you can enter; remove it")
     return far
+
+
+def _is_text(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 @contextmanager

@@ -90,7 +90,7 @@ class Queries:
         states = [session_state(state, session, now) for session in state.sessions.values()]
         return StatusReport(
             store=state.store,
-            root=str(self._root),
+            root=os.fsencode(self._root).decode("utf-8", "replace"),
             version=__version__,
             pid=os.getpid(),
             epoch=state.epoch,

@@ -226,7 +226,7 @@ class Runtime:
             )
         except AgentTraceError:
             raise
-        except Exception as error:
+        except Exception as error:  # top level: a fault must not end the service
             # A fault in deciding has changed nothing: the client is told, and the next request is
             # served. After a change was begun nobody knows what the state is, so the process ends
             # and the journal tells the next one.
@@ -354,7 +354,12 @@ class Runtime:
         envelope = ReplyEnvelope(
             PROTOCOL_VERSION, number, self._journal.durable_seq, self._state.epoch
         )
-        self._sender.send(peer, encode(envelope), encode(reply))
+        try:
+            body = encode(reply)
+        except AgentTraceError as error:
+            # Too large a reply is the asker's problem, not everybody's.
+            body = encode(Refused(error.to_info()))
+        self._sender.send(peer, encode(envelope), body)
 
     # -- what the stages report ------------------------------------------------------------
 

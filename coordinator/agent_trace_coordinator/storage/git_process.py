@@ -16,6 +16,7 @@ import logging
 import os
 import shutil
 import subprocess
+import threading
 import time
 from pathlib import Path
 from typing import Final, Protocol, cast
@@ -207,6 +208,7 @@ class GitRunner:
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(self._directory / "git.pid", flags, 0o600)
         deadline = time.monotonic() + LOCK_SECONDS
+        pause = threading.Event()
         while True:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -220,7 +222,8 @@ class GitRunner:
                 for holder in holders:
                     if holder.isdigit():
                         kill_group(int(holder))
-                time.sleep(0.002)
+                # What was killed gives the lock up as soon as the kernel has ended it.
+                pause.wait(0.002)
         self._lock = descriptor
 
     def close(self) -> None:
