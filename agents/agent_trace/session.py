@@ -95,6 +95,7 @@ class Session:
         self._transport: Transport | None = None
         self._opening: Transport | None = None
         self._scope = anyio.CancelScope()
+        self._life = anyio.CancelScope(shield=True)
         self._settled = anyio.Event()
         self._opened: Opened | None = None
         self._end: AgentTraceError | None = None
@@ -284,24 +285,24 @@ class Session:
         while self._waiting:
             self._waiting.popleft().finish(copy.copy(error))
         self._settled.set()
-        self._scope.cancel()
+        self._life.cancel()
 
     # ---- the background ---------------------------------------------------------------------
 
     async def run(self) -> None:
         """Keep the session connected until it ends; its end is told to callers, not raised here.
 
-        Cancellation drops the connection and ends the session for its callers, not at the
-        coordinator.
+        Cancellation has no effect: a caller that is cancelled must still be able to close the
+        session. `close` and `abandon` end it.
         """
         try:
-            async with anyio.create_task_group() as group:
-                group.start_soon(self._beat)
-                try:
-                    await self._stay_connected()
-                except AgentTraceError as error:
-                    self._finish(error)
-                group.cancel_scope.cancel()
+            with self._life:
+                async with anyio.create_task_group() as group:
+                    group.start_soon(self._beat)
+                    try:
+                        await self._stay_connected()
+                    except AgentTraceError as error:
+                        self._finish(error)
         finally:
             self.abandon()
 

@@ -130,6 +130,8 @@ class StatusReport(_Message, frozen=True, tag="status"):
     packs: Count
     maintenance: str
     """What history maintenance last did."""
+    trouble: str = ""
+    """What does not work at present: disk, git or files; empty if all is well."""
 
 
 class Refused(_Message, frozen=True, tag="refused"):

@@ -58,12 +58,15 @@ class Face:
         """Return the store path that a person means.
 
         Inside the store, paths are relative to the current directory, as with git; outside of it,
-        to the store's root.
+        to the store's root. Of a store that is known by its coordinator's address only, paths
+        are those of the store.
 
         Raises:
             InvalidPath: it lies outside of the store.
         """
-        root = self.root()
+        root, _ = find_target(self.store)
+        if root is None:
+            return argument
         here = Path.cwd().resolve()
         base = here if here.is_relative_to(root) else root
         # Only `..` is resolved here: a symbolic link must be seen, and refused, as one.

@@ -69,6 +69,7 @@ class ZmqTransport:
         Raises:
             ConnectionLost: no socket can be made for this address.
         """
+        self._scope = anyio.CancelScope()
         try:
             socket = self._socket = _context().socket(zmq.SocketType.DEALER)
         except zmq.ZMQError as error:
@@ -77,7 +78,6 @@ class ZmqTransport:
         self._deliver: Deliver | None = None
         self._draining = False
         self._lost = ""
-        self._scope = anyio.CancelScope()
         try:
             socket.set(zmq.SocketOption.LINGER, 0)
             socket.set(zmq.SocketOption.RECONNECT_IVL, -1)

@@ -116,9 +116,9 @@ def required_for(state: State, operations: tuple[Operation, ...]) -> Required:
             if state.document_at(new_path) is None:
                 required.files.add(new_path)
         elif isinstance(operation, Restore):
-            id = document.id if document is not None else state.deleted.get(path)
-            if id is not None:
-                required.revisions.add((id, operation.revision))
+            past = document or state.deleted_at(path)
+            if past is not None:
+                required.revisions.add((past.id, operation.revision))
             if document is None:
                 required.files.add(path)
     return required
@@ -290,10 +290,10 @@ class _Decision:
         path = parse_path(operation.path)
         document = self.state.document_at(path)
         self.check_revision(path, document, operation)
-        id = document.id if document is not None else self.state.deleted.get(path)
-        if id is None:
+        past = document or self.state.deleted_at(path)
+        if past is None:
             raise NotFound(f"there is no document {path}, and none was deleted from there")
-        content = self.facts.revisions.get((id, operation.revision))
+        content = self.facts.revisions.get((past.id, operation.revision))
         if content is None:
             raise NotFound(f"{path} has no revision {operation.revision} with content")
         if document is None:
@@ -303,7 +303,7 @@ class _Decision:
                     ConflictInfo(path, 0, 0),
                 )
             self.check_free(path)
-            self.change(index, self.state.documents[id], Action.RESTORE, b"", content)
+            self.change(index, past, Action.RESTORE, b"", content)
         else:
             self.change(index, document, Action.RESTORE, self.content_of(document), content)
 
@@ -432,7 +432,8 @@ class _Decision:
         conflict = self.conflict(document, expected, "", path)
         if isinstance(operation, (Delete, Move, Restore)):
             raise conflict
-        id = self.state.deleted.get(path, 0) if document is None else document.id
+        past = document or self.state.deleted_at(path)
+        id = 0 if past is None else past.id
         base = b"" if expected == 0 else self.facts.revisions.get((id, expected))
         if isinstance(operation, Put):
             text = operation.content

@@ -302,7 +302,7 @@ def _read(state: State, request: Read) -> AnswerContent:
     path = parse_path(request.path)
     document = state.document_at(path)
     if document is None and request.revision:
-        document = state.documents.get(state.deleted.get(path, 0))
+        document = state.deleted_at(path)
     if document is None:
         raise NotFound(f"there is no document {path}")
     revision = request.revision or document.revision
@@ -335,9 +335,10 @@ def _log(state: State, request: Log) -> AnswerQuery:
     document = 0
     if request.path:
         path = parse_path(request.path)
-        document = state.by_path.get(path) or state.deleted.get(path, 0)
-        if not document:
+        found = state.document_at(path) or state.deleted_at(path)
+        if found is None:
             raise NotFound(f"there is no document {path}, and none was deleted from there")
+        document = found.id
     return AnswerQuery(request, document, state.seq)
 
 

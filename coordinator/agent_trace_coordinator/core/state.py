@@ -106,8 +106,8 @@ class State:
     """The path of the live document that owns a folded name."""
     folders: dict[str, int] = field(default_factory=dict[str, int])
     """How many live documents lie below a folder, by folded name."""
-    deleted: dict[str, int] = field(default_factory=dict[str, int])
-    """The document last deleted from a path."""
+    deleted: dict[str, list[int]] = field(default_factory=dict[str, list[int]])
+    """The documents that were deleted from a path and not restored, the last one last."""
     paths: list[str] = field(default_factory=list[str])
     """The paths of the live documents, sorted."""
     drafts: dict[int, DraftState] = field(default_factory=dict[int, DraftState])
@@ -126,12 +126,17 @@ class State:
         id = self.by_path.get(path)
         return None if id is None else self.documents[id]
 
+    def deleted_at(self, path: str) -> DocumentState | None:
+        """Return the document that was deleted from a path last, and not restored."""
+        ids = self.deleted.get(path)
+        return self.documents[ids[-1]] if ids else None
+
     def link(self, document: DocumentState) -> None:
         """Enter a document, live or deleted, into the maps."""
         self.documents[document.id] = document
         path = document.path
         if document.deleted:
-            self.deleted[path] = document.id
+            self.deleted.setdefault(path, []).append(document.id)
             return
         self.by_path[path] = document.id
         folded = fold_path(path)
@@ -145,7 +150,9 @@ class State:
         del self.documents[document.id]
         path = document.path
         if document.deleted:
-            if self.deleted.get(path) == document.id:
+            ids = self.deleted[path]
+            ids.remove(document.id)
+            if not ids:
                 del self.deleted[path]
             return
         del self.by_path[path]

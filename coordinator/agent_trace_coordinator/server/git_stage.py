@@ -38,6 +38,12 @@ CHECKPOINT_SECONDS: Final = 0.5
 """Longest time a commit waits for its checkpoint when nobody asks for it. Each checkpoint makes a
 pack, so a shorter time makes more of them."""
 
+LAG_SECONDS_MAX: Final = 2.0
+"""How long a durable record may wait for its commit before new batches wait for git."""
+
+MAINTENANCE_CHECKPOINTS: Final = 256
+"""Checkpoints, so packs, after which the repository is tidied; commits wait meanwhile."""
+
 RETRY_SECONDS: Final = 1.0
 """Pause before git is tried again after it failed."""
 
@@ -64,6 +70,8 @@ class GitStage:
         self._limiter = anyio.CapacityLimiter(1)
         self._window: deque[Entry] = deque()
         self._window_bytes = 0
+        self._added: deque[tuple[int, float]] = deque()
+        """When batches became durable, by their last seq."""
         self._wake = anyio.Event()
         self._progress = anyio.Event()
         self._committed_seq = git_seq
@@ -73,6 +81,9 @@ class GitStage:
         """The last record whose commit is durable and visible."""
         self.durable_seq = git_seq
         """The last record that is durable in the journal: where git has to get to."""
+        self.maintenance = ""
+        """What maintenance last did."""
+        self._checkpoint_count = 0
         self.failure = ""
         """Why git is not following; empty when it is."""
 
@@ -87,6 +98,7 @@ class GitStage:
             self._window.append(entry)
             self._window_bytes += sum(len(content) for _, content in entry.contents)
         self.durable_seq = batch[-1].record.seq
+        self._added.append((self.durable_seq, time.monotonic()))
         if self._window_bytes > WINDOW_BYTES_MAX:
             self._drop_window()
         self._wake.set()
@@ -99,9 +111,16 @@ class GitStage:
 
     def behind(self, records_max: int) -> anyio.Event | None:
         """Return None if git is close enough, else an event that is set when it has moved."""
-        if self.lag_count <= records_max or self.failure:
+        while self._added and self._added[0][0] <= self.git_seq:
+            self._added.popleft()
+        if self.failure:
+            # It will not move soon; whoever writes is told so once the distance is too large.
             return None
-        return self._progress
+        late = self._added and time.monotonic() - self._added[0][1] > LAG_SECONDS_MAX
+        if late or self.lag_count > records_max:
+            self.want(self.durable_seq)
+            return self._progress
+        return None
 
     async def run(self) -> None:
         """Follow the journal until cancelled."""
@@ -152,6 +171,10 @@ class GitStage:
         self._checkpointed_at = time.monotonic()
         self.git_seq = self._committed_seq
         self._move()
+        self._checkpoint_count += 1
+        if self._checkpoint_count % MAINTENANCE_CHECKPOINTS == 0:
+            self.maintenance = await self._run(self._history.maintain)
+            _log.info("maintenance: %s", self.maintenance)
 
     def _move(self) -> None:
         self._progress.set()

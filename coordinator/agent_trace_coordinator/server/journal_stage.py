@@ -54,6 +54,8 @@ class JournalStage:
         self._limiter = anyio.CapacityLimiter(1)
         self._wake = anyio.Event()
         self._idle = anyio.Event()
+        self._tidy = anyio.Event()
+        self._tidying = self._tidied = False
         self._pending: list[Entry] = []
         self._commits: list[tuple[int, str]] = []
         self._gate: Callable[[], anyio.Event | None] = lambda: None
@@ -100,6 +102,14 @@ class JournalStage:
             if self._pending or self._commits:
                 await self._write_batch()
 
+    async def run_tidy(self) -> None:
+        """Keep the write-ahead log short until cancelled, beside `run`."""
+        while True:
+            await self._tidy.wait()
+            self._tidy = anyio.Event()
+            await anyio.to_thread.run_sync(self._journal.tidy_beside)
+            self._tidied = True
+
     async def _write_batch(self) -> None:
         batch = self._take()
         commits, self._commits = self._commits, []
@@ -118,7 +128,12 @@ class JournalStage:
         if batch:
             self.durable_seq = batch[-1].record.seq
             self._on_durable(batch)
-        await anyio.to_thread.run_sync(self._journal.tidy, limiter=self._limiter)
+        if self._journal.tidy_due and not self._tidying:
+            self._tidying = True
+            self._tidy.set()
+        elif self._tidied:
+            self._tidied = self._tidying = False
+            await anyio.to_thread.run_sync(self._journal.tidy, limiter=self._limiter)
 
     def _take(self) -> list[Entry]:
         size = count = 0

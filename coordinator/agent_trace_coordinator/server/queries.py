@@ -83,7 +83,7 @@ class Queries:
         ]
         return complete, more
 
-    async def status(self, state: State, read_only: str) -> StatusReport:
+    async def status(self, state: State, read_only: str, trouble: str) -> StatusReport:
         """Return how the coordinator and the store are."""
         figures = await anyio.to_thread.run_sync(self._repository, limiter=self._limiter)
         now = self._clock()
@@ -108,6 +108,7 @@ class Queries:
             journal_bytes=_journal_bytes(self._root),
             packs=figures.packs,
             maintenance=figures.maintenance,
+            trouble=trouble,
         )
 
 

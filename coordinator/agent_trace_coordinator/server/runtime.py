@@ -141,6 +141,7 @@ class Runtime:
         self._asked_at = self._clock().monotonic
         self._leaving = anyio.Event()
         self._tasks: anyio.abc.TaskGroup | None = None
+        self._git_lag_records_max = git_lag_records_max
         journal.hold_while(partial(git.behind, git_lag_records_max))
 
     async def run(self, listen: Callable[[], Coroutine[object, object, None]]) -> None:
@@ -152,6 +153,7 @@ class Runtime:
             self._tasks = tasks
             for stage in (self._journal, self._git, self._files):
                 tasks.start_soon(stage.run)
+            tasks.start_soon(self._journal.run_tidy)
             async with anyio.create_task_group() as intake:
                 intake.start_soon(listen)
                 intake.start_soon(self._tick)
@@ -214,6 +216,11 @@ class Runtime:
                 or self._journal.pending_bytes >= PENDING_BYTES_MAX
             ):
                 raise Busy("too many operations wait for the disk; try again in a moment")
+            if self._git.failure and self._git.lag_count >= self._git_lag_records_max:
+                raise Busy(
+                    f"git lacks {self._git.lag_count} operations and does not follow: "
+                    f"{self._git.failure}"
+                )
             fingerprint = request_fingerprint(body)
         elif isinstance(request, Open) and self._read_only:
             # It can not be made durable; it may read, and it is introduced with its first write.
@@ -340,7 +347,8 @@ class Runtime:
                     entries, more = await self._queries.log(request, query.document, query.after)
                     reply: Reply = LogPage(tuple(entries), more)
                 case Status():
-                    reply = await self._queries.status(self._state, self._read_only)
+                    trouble = self._read_only or self._git.failure or self._files.failure
+                    reply = await self._queries.status(self._state, self._read_only, trouble)
                 case _:
                     assert_never(request)
         except AgentTraceError as error:

@@ -121,7 +121,7 @@ def _serve(stack: ExitStack, store: Store, config: StoreConfig, idle_seconds: fl
             head=statistics.head,
             packs=statistics.packs,
             repository_bytes=statistics.repository_bytes,
-            maintenance="",
+            maintenance=git.maintenance,
         )
 
     def on_committed(commits: list[tuple[int, str]]) -> None:

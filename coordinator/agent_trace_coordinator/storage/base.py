@@ -36,6 +36,11 @@ class History(Protocol):
         their directories are synced when this returns."""
         ...
 
+    def maintain(self) -> str:
+        """Checkpoint, combine packs and index the history; return one line about it. Reads stay
+        fast by this however long the history grows."""
+        ...
+
     def close(self) -> None:
         """Checkpoint and end the git processes."""
         ...

@@ -36,15 +36,15 @@ from agent_trace_coordinator.errors import (
 )
 
 from .base import Entry
-from .schema import SCHEMA_VERSION, connect, create_tables, decode, translate
+from .schema import SCHEMA_VERSION, connect, create_tables, decode, prepare_to_write, translate
 
 __all__ = ["Journal"]
 
 VERIFY_TAIL_RECORDS: Final = 1000
 """Records whose chain is checked at every start: all that an ordinary crash can have touched."""
 
-WAL_BYTES_MAX: Final = 8 << 20
-"""Bytes of write-ahead log after which it is copied into the database, between two batches."""
+TIDY_RECORDS: Final = 1000
+"""Records after which the write-ahead log is copied into the database: some megabytes."""
 
 _CHUNKS: Final = (64, 16, 4, 1)
 """Rows per INSERT: few different statements cover every size of batch."""
@@ -63,6 +63,8 @@ class Journal:
             JournalFull: the disk takes no writes.
         """
         self._sessions: dict[str, int] = {}
+        self._path = path
+        self._records_since_tidy = 0
         try:
             self._connection = connect(path, write=True)
         except sqlite3.Error as error:
@@ -79,13 +81,15 @@ class Journal:
     def _open(self, path: Path) -> None:
         connection = self._connection
         (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if version == 0:
-            create_tables(connection)
-        elif version != SCHEMA_VERSION:
+        # Before anything is written: a newer version's database is left as it is.
+        if version not in (0, SCHEMA_VERSION):
             raise StoreInvalid(
                 f"{path} has format {version}, this version reads {SCHEMA_VERSION}: upgrade "
                 "agent-trace"
             )
+        prepare_to_write(connection)
+        if version == 0:
+            create_tables(connection)
         # After a failed sync the kernel may hold pages that are not on disk and call them clean.
         # Copying the log into the main file writes and syncs every page anew.
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
@@ -309,6 +313,7 @@ class Journal:
             if isinstance(failure, JournalFull):
                 self._roll_back()
             raise failure from error
+        self._records_since_tidy += len(entries)
 
     def _insert(
         self, table: str, columns: int, rows: Sequence[tuple[object, ...]], conflict: str = ""
@@ -350,11 +355,40 @@ class Journal:
         except sqlite3.Error as error:
             raise translate(error) from error
 
-    def tidy(self) -> None:
-        """Copy the write-ahead log into the database when it has grown. Call between batches."""
+    @property
+    def tidy_due(self) -> bool:
+        """Whether the write-ahead log has grown enough to be copied into the database."""
+        return self._records_since_tidy >= TIDY_RECORDS
+
+    def tidy_beside(self) -> None:
+        """Copy most of the write-ahead log into the database, while batches are written.
+
+        Has a connection of its own and may be called from another thread than `append`. What it
+        leaves is little, and `tidy` copies that between two batches, after which the log starts
+        from its beginning again. Doing all of it between two batches would make one of them wait
+        for megabytes.
+
+        Raises:
+            JournalFailed: the disk failed.
+        """
+        self._records_since_tidy = 0
+        connection = connect(self._path, write=True)
         try:
-            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-        except sqlite3.Error as error:
-            failure = translate(error)
-            if isinstance(failure, JournalFailed):
-                raise failure from error
+            prepare_to_write(connection)
+            _checkpoint(connection)
+        finally:
+            connection.close()
+
+    def tidy(self) -> None:
+        """Copy the rest of the write-ahead log; raises `JournalFailed`."""
+        _checkpoint(self._connection)
+
+
+def _checkpoint(connection: sqlite3.Connection) -> None:
+    try:
+        connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+    except sqlite3.Error as error:
+        failure = translate(error)
+        # On a full disk the log stays as it is; the next append says whether it can still grow.
+        if not isinstance(failure, JournalFull):
+            raise failure from error

@@ -17,7 +17,7 @@ import msgspec
 from agent_trace_coordinator.core.records import Record, decode_record
 from agent_trace_coordinator.errors import CorruptStore, JournalFailed, JournalFull
 
-__all__ = ["SCHEMA_VERSION", "connect", "create_tables", "decode", "translate"]
+__all__ = ["SCHEMA_VERSION", "connect", "create_tables", "decode", "prepare_to_write", "translate"]
 
 SCHEMA_VERSION: Final = 1
 
@@ -76,11 +76,19 @@ CREATE TABLE git_commit (
 """
 
 
-def connect(path: Path, *, write: bool) -> sqlite3.Connection:
-    """Return a connection with the settings that the promises rest on.
+def prepare_to_write(connection: sqlite3.Connection) -> None:
+    """Make the settings that the promises rest on.
 
     WAL with synchronous=FULL syncs every commit; a reader never blocks the writer.
     """
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+    # Checkpoints are the journal's own decision, between batches, never inside one.
+    connection.execute("PRAGMA wal_autocheckpoint=0")
+
+
+def connect(path: Path, *, write: bool) -> sqlite3.Connection:
+    """Return a connection; nothing is written by making it."""
     mode = "rwc" if write else "ro"
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode={mode}",
@@ -90,12 +98,7 @@ def connect(path: Path, *, write: bool) -> sqlite3.Connection:
         cached_statements=512,
     )
     try:
-        if write:
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA synchronous=FULL")
-            # Checkpoints are the journal's own decision, between batches, never inside one.
-            connection.execute("PRAGMA wal_autocheckpoint=0")
-        else:
+        if not write:
             connection.execute("PRAGMA query_only=ON")
         connection.execute("PRAGMA mmap_size=0")
         connection.execute("PRAGMA trusted_schema=OFF")

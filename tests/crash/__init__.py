@@ -1,0 +1,18 @@
+"""Kills a real coordinator and its real clients, cuts its power, and checks what is left.
+
+Two tiers. KILL ends processes: it sees faults of logic, order and repetition, but no missing sync,
+because the kernel keeps what was written. CUT shuts the file system down under the store, on a loop
+device, without flushing its log: what was not synced is gone, as after a power cut.
+
+    PYTHONPATH=tests .venv/bin/python -m crash kill --seconds 60 --agents 8 --seed 1
+    PYTHONPATH=tests .venv/bin/python -m crash cut --fs xfs --seconds 60
+    PYTHONPATH=tests .venv/bin/python -m crash first --fs ext4 --seconds 60
+    PYTHONPATH=tests .venv/bin/python -m crash kill --mutant nodedup
+
+`first` cuts the power while a store is made and started for the first time. `--mutant` plants a bug
+(`crash.mutant_coordinator`), to show that the harness fails when it has to.
+
+The parts: `client` is one agent's process, `workload` what it writes, `history` what it notes down,
+`model` an independent idea of what the operations mean, `check` the laws, `processes` and `disk`
+what is killed and cut, `run` the controllers.
+"""

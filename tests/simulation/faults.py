@@ -1,0 +1,83 @@
+"""What goes wrong: each seed draws its own mix, so some seeds are calm and some are terrible.
+
+A mix that always has everything finds little: one fault hides another. Most faults are therefore
+absent in most seeds, and strong where they are present.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+from typing import Final
+
+from agent_trace_coordinator.core.records import Entry
+
+from .stages import commit_id
+
+__all__ = ["FaultPlan"]
+
+TROUBLE_SECONDS: Final = 40.0
+"""How long faults go on before everything heals."""
+
+
+class FaultPlan:
+    """One seed's mix."""
+
+    def __init__(self, random: Random) -> None:
+        self._random = random
+
+        def sometimes(share: float, value: float) -> float:
+            return value if random.random() < share else 0.0
+
+        self.loss = sometimes(0.4, random.uniform(0.0, 0.15))
+        self.duplication = sometimes(0.5, random.uniform(0.0, 0.25))
+        self.delay_seconds = random.choice((0.0005, 0.002, 0.02, 0.1))
+        self.sync_seconds = random.choice((0.0005, 0.003, 0.03, 0.3))
+        self.git_seconds = random.choice((0.005, 0.1, 0.8))
+        self.sync_failure = sometimes(0.15, 0.01)
+        self.git_failure = sometimes(0.15, 0.1)
+        # Means between two of each kind, seconds; 0: never.
+        self.crash_seconds = sometimes(0.5, random.uniform(2.0, 15.0))
+        self.kill_seconds = sometimes(0.4, random.uniform(2.0, 15.0))
+        self.pause_seconds = sometimes(0.4, random.uniform(5.0, 20.0))
+        self.client_pause_seconds = sometimes(0.4, random.uniform(3.0, 15.0))
+        self.client_restart_seconds = sometimes(0.4, random.uniform(3.0, 15.0))
+        self.partition_seconds = sometimes(0.3, random.uniform(3.0, 15.0))
+        self.full_seconds = sometimes(0.3, random.uniform(4.0, 15.0))
+        self.wall_seconds = sometimes(0.3, random.uniform(1.0, 10.0))
+
+    def sync_fails(self) -> bool:
+        """Whether this batch's sync fails."""
+        return self.sync_failure > 0 and self._random.random() < self.sync_failure
+
+    def git_fails(self) -> bool:
+        """Whether git refuses to work now."""
+        return self.git_failure > 0 and self._random.random() < self.git_failure
+
+    def commit_ids(self, entries: list[Entry]) -> dict[int, str]:
+        """Return the commits that a start finds or makes: all of them."""
+        return {entry.record.seq: commit_id(entry) for entry in entries}
+
+    def repeat(
+        self,
+        mean_seconds: float,
+        after: Callable[[float, Callable[[], None]], None],
+        now: Callable[[], float],
+        action: Callable[[], None],
+    ) -> None:
+        """Let `action` happen again and again until the trouble is over."""
+        if mean_seconds <= 0:
+            return
+
+        def happen() -> None:
+            if now() < TROUBLE_SECONDS:
+                action()
+                after(self._random.expovariate(1 / mean_seconds), happen)
+
+        after(self._random.expovariate(1 / mean_seconds), happen)
+
+    def heal(self) -> None:
+        """From now on nothing goes wrong."""
+        self.loss = self.duplication = self.sync_failure = self.git_failure = 0.0
+        self.sync_seconds = self.delay_seconds = 0.002
+        self.git_seconds = 0.02
