@@ -29,6 +29,7 @@ __all__ = [
     "Settings",
     "find_identity",
     "find_target",
+    "login_identity",
 ]
 
 AGENT_VARIABLE: Final = "AGENT_TRACE_AGENT"
@@ -89,6 +90,11 @@ def find_identity(agent: str | None = None, user: str | None = None) -> Identity
     from_environment = os.environ.get(AGENT_VARIABLE)
     if from_environment:
         return Identity(Actor.AGENT, parse_agent_name(from_environment))
+    return login_identity()
+
+
+def login_identity() -> Identity:
+    """Return the person who is logged in, whatever agent the environment names."""
     return Identity(Actor.USER, _login_name())
 
 

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 import random
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
 import anyio
+import anyio.lowlevel
 import msgspec
 
 from agent_trace_protocol import (
@@ -65,6 +67,9 @@ HEARTBEATS_MISSED_MAX: Final = 3
 
 _REOPENS_MAX: Final = 3
 """Times in a row that a coordinator may open the session and then not know it."""
+
+_BUDGET_MS_MAX: Final = 2**31 - 1
+"""More than three weeks; a longer budget is none."""
 
 _HEARTBEAT_SECONDS_MIN: Final = 0.05
 
@@ -139,8 +144,12 @@ class Session:
         """
         body = _encode_body(request)
         self._check_end()
+        deadline = anyio.current_effective_deadline()
+        if deadline == -math.inf:
+            # Already cancelled: this raises, before anything has happened.
+            await anyio.lowlevel.checkpoint()
         answered = anyio.Event()
-        entry = InFlight(body, deadline=anyio.current_effective_deadline(), notify=answered.set)
+        entry = InFlight(body, deadline=deadline, notify=answered.set)
         if self._waiting or not self._table.has_room(len(body)):
             self._waiting.append(entry)
         else:
@@ -183,8 +192,9 @@ class Session:
         if transport is None:
             return
         budget_ms = 0
-        if entry.deadline != float("inf"):
-            budget_ms = max(1, int((entry.deadline - anyio.current_time()) * 1000))
+        if entry.deadline != math.inf:
+            left_ms = (entry.deadline - anyio.current_time()) * 1000
+            budget_ms = int(min(max(left_ms, 1), _BUDGET_MS_MAX))
         envelope = RequestEnvelope(PROTOCOL_VERSION, self._key, entry.number, budget_ms)
         try:
             transport.send_nowait(encode(envelope), entry.body)
@@ -251,7 +261,7 @@ class Session:
         self._refusal = None
         self._opened = outcome
         self._missed_count = 0
-        self._scope.deadline = float("inf")
+        self._scope.deadline = math.inf
         self._table.continue_from(outcome.next_number)
         for entry in list(self._table):
             self._send(entry)

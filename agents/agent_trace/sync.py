@@ -7,6 +7,7 @@ it is written twice. Heartbeats go on in that thread while the caller computes.
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import contextmanager
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -117,7 +118,7 @@ class SyncAgent:
 
 @contextmanager
 def connect_sync(
-    store: str | None = None,
+    store: str | os.PathLike[str] | None = None,
     *,
     agent: str | None = None,
     user: str | None = None,

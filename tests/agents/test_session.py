@@ -214,6 +214,18 @@ async def test_a_request_cancelled_while_it_waits_for_room_is_never_sent() -> No
     assert not any(isinstance(request, Transact) for request in coordinator.requests)
 
 
+async def test_a_request_of_a_cancelled_scope_is_never_sent() -> None:
+    with anyio.fail_after(5):
+        async with ScriptedCoordinator() as coordinator:
+            async with connect_scripted(coordinator) as agent:
+                with anyio.CancelScope() as scope:
+                    scope.cancel()
+                    await agent.write("never.md", "text")
+                with anyio.fail_after(1e300):
+                    await agent.ping()
+    assert [type(request) for request in coordinator.requests] == [Ping]
+
+
 async def test_a_cancelled_request_keeps_its_number_and_is_still_sent_again() -> None:
     with anyio.fail_after(5):
         async with ScriptedCoordinator(_silent) as coordinator:

@@ -39,7 +39,11 @@ from agent_trace_protocol import (
     Transact,
     encode,
 )
-from agent_trace_protocol.layout import EXIT_ALREADY_RUNNING, SOCKET_PATH_BYTES_MAX
+from agent_trace_protocol.layout import (
+    EXIT_ALREADY_RUNNING,
+    EXIT_DISK_FAILED,
+    SOCKET_PATH_BYTES_MAX,
+)
 from support.coordinator import Coordinator, Peer, running
 
 pytestmark = pytest.mark.integration
@@ -283,6 +287,12 @@ def test_stop_is_answered_and_then_the_process_leaves(coordinator: Coordinator) 
 def test_a_coordinator_that_nobody_needs_leaves_by_itself(tmp_path: Path) -> None:
     with running(tmp_path / "store", "--idle-seconds", "1") as coordinator:
         assert coordinator.process.wait(10) == 0
+
+
+def test_a_coordinator_whose_store_was_deleted_ends(coordinator: Coordinator, peer: Peer) -> None:
+    peer.do(Put("a.md", b"one\n"))
+    shutil.rmtree(coordinator.root)
+    assert coordinator.process.wait(10) == EXIT_DISK_FAILED
 
 
 def test_a_successor_of_a_dead_process_gets_its_name_at_once(

@@ -57,7 +57,7 @@ class Desk:
             elif isinstance(effect, Answer):
                 reply = effect.reply
             elif isinstance(effect, AnswerContent):
-                record, change = self.change(effect.document, effect.revision)
+                record, change = self.change(effect.document.id, effect.revision)
                 reply = Document(
                     change.path,
                     change.type,

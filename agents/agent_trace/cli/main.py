@@ -10,6 +10,8 @@ from typing import Any, Final
 
 import click
 
+from agent_trace.config import STORE_VARIABLE
+
 from .face import Face, global_options
 from .failures import EXIT_INTERRUPTED, describe, report
 from .plugins import load_commands
@@ -47,6 +49,10 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         module = _COMMANDS.get(cmd_name)
         if module is None:
+            face = ctx.find_root().ensure_object(Face)
+            if face.store:
+                # A plugin knows nothing of our options, but all of agent-trace reads this variable.
+                os.environ[STORE_VARIABLE] = face.store
             return load_commands().get(cmd_name)
         loaded = importlib.import_module(f".{module}", __package__)
         command: click.Command = loaded.COMMANDS[cmd_name]

@@ -11,11 +11,10 @@ import anyio
 import click
 
 from agent_trace.client import Agent
-from agent_trace.config import Identity, find_identity
+from agent_trace.config import login_identity
 from agent_trace.launch import create_store, listening
 from agent_trace.store import is_store
 from agent_trace_protocol import (
-    Actor,
     Add,
     AgentTraceError,
     Durability,
@@ -64,7 +63,8 @@ def init(face: Face, path: Path, scanning: bool, nested: bool) -> None:
         async def work(agent: Agent) -> tuple[tuple[Found, ...], tuple[Skipped, ...]]:
             return await _add_found(agent, root, quiet=face.json)
 
-        added, skipped = face.run(work, identity=_user())
+        # Only a user decides which file is what, so no agent of the environment acts here.
+        added, skipped = face.run(work, identity=login_identity())
     if face.json:
         emit_json({"store": str(root), "created": created, "added": added, "skipped": skipped})
         return
@@ -72,12 +72,6 @@ def init(face: Face, path: Path, scanning: bool, nested: bool) -> None:
         _show_scan(added, skipped)
     elif created:
         click.echo("next: agent-trace write plan.md --text '# Plan', or agent-trace init --scan")
-
-
-def _user() -> Identity:
-    """Return the user, whatever agent the environment names: only a user classifies documents."""
-    identity = find_identity()
-    return identity if identity.actor is Actor.USER else find_identity(user="user")
 
 
 async def _add_found(

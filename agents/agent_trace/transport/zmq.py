@@ -18,6 +18,7 @@ from __future__ import annotations
 from typing import Final, cast
 
 import anyio
+import anyio.lowlevel
 import zmq
 
 from agent_trace.errors import ConnectionLost

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from agent_trace_protocol import Log, Reply, Status
 
 from .records import Entry
+from .state import DocumentState
 
 __all__ = ["Answer", "AnswerContent", "AnswerQuery", "Append", "Effect", "Leave"]
 
@@ -37,11 +38,10 @@ class Answer:
 class AnswerContent:
     """Look a document's content up, verify it, and send it as a `Document`."""
 
-    document: int
-    path: str
+    document: DocumentState
+    """The document as it is now."""
     revision: int
-    current: bool
-    """Whether this is the current revision; otherwise the shell finds the revision in the index."""
+    """The revision to send; one that is not current is found in the index."""
     after: int
 
 

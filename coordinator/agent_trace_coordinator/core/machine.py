@@ -308,8 +308,7 @@ def _read(state: State, request: Read) -> AnswerContent:
     revision = request.revision or document.revision
     if not 1 <= revision <= document.revision:
         raise NotFound(f"{path} has revisions 1 to {document.revision}, not {request.revision}")
-    current = revision == document.revision
-    return AnswerContent(document.id, path, revision, current, document.seq)
+    return AnswerContent(document, revision, document.seq)
 
 
 def _page(state: State, request: ListDocuments) -> Page:

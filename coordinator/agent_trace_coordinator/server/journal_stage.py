@@ -123,6 +123,8 @@ class JournalStage:
             self.pending_bytes = 0
             _log.error("the store is read-only: %s", error)
             self._on_full(error)
+            # Nothing is pending any more: whoever wants to leave need not wait for the disk.
+            self._idle.set()
             await self._heal()
             return
         if batch:

@@ -35,6 +35,7 @@ class Lookup:
         self._pending: dict[int, Entry] = {}
         """By seq: what is not durable, so not in the index."""
         self._pending_contents: dict[int, bytes] = {}
+        self._pending_changes: dict[tuple[int, int], tuple[Record, Change]] = {}
         self._cache: OrderedDict[int, bytes] = OrderedDict()
         self._cache_bytes = 0
 
@@ -89,13 +90,9 @@ class Lookup:
 
     def record_of(self, document: int, revision: int) -> tuple[Record, Change] | None:
         """Return the record and the change that made a document's revision."""
-        for entry in reversed(self._pending.values()):
-            body = entry.record.body
-            if isinstance(body, Changed):
-                for change in body.changes:
-                    if change.document == document and change.revision == revision:
-                        return entry.record, change
-        return self._index.change(document, revision)
+        return self._pending_changes.get((document, revision)) or self._index.change(
+            document, revision
+        )
 
     def content(self, key: int, digest: bytes) -> bytes:
         """Return a content; raises `CorruptStore` if it is not what was recorded."""
@@ -121,6 +118,10 @@ class Lookup:
         """Know an operation that was accepted and is not durable yet."""
         self._pending[entry.record.seq] = entry
         self._pending_contents.update(entry.contents)
+        body = entry.record.body
+        if isinstance(body, Changed):
+            for change in body.changes:
+                self._pending_changes[change.document, change.revision] = entry.record, change
 
     def settle(self, entry: Entry) -> None:
         """The operation is durable: from now on it is in the index."""
@@ -128,11 +129,16 @@ class Lookup:
         for key, content in entry.contents:
             del self._pending_contents[key]
             self._keep(key, content)
+        body = entry.record.body
+        if isinstance(body, Changed):
+            for change in body.changes:
+                del self._pending_changes[change.document, change.revision]
 
     def forget(self) -> None:
         """Nothing that was pending became durable."""
         self._pending.clear()
         self._pending_contents.clear()
+        self._pending_changes.clear()
 
 
 def process_lives(pid: int, started: int) -> bool:

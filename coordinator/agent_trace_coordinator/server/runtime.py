@@ -29,7 +29,7 @@ from agent_trace_coordinator.core.inputs import Now, Received, Tick
 from agent_trace_coordinator.core.machine import step
 from agent_trace_coordinator.core.records import Entry, request_fingerprint
 from agent_trace_coordinator.core.sessions import TICK_SECONDS
-from agent_trace_coordinator.core.state import State
+from agent_trace_coordinator.core.state import DocumentState, State
 from agent_trace_coordinator.errors import JournalFull
 from agent_trace_protocol import (
     PROTOCOL_VERSION,
@@ -305,23 +305,36 @@ class Runtime:
 
     def _answer_content(self, peer: bytes, number: int, answer: AnswerContent) -> None:
         try:
-            found = self._lookup.record_of(answer.document, answer.revision)
-            if found is None or not found[1].content_key:
-                raise NotFound(f"{answer.path} was deleted at revision {answer.revision}")
-            record, change = found
-            reply: Reply = Document(
-                path=change.path,
-                type=change.type,
-                revision=change.revision,
-                content=self._lookup.content(change.content_key, change.digest),
-                seq=record.seq,
-                time_ms=record.time_ms,
-                author=record.author,
-            )
+            reply: Reply = self._document(answer.document, answer.revision)
         except AgentTraceError as error:
             reply = Refused(error.to_info())
         send = partial(self._send, peer, number, reply)
         self._when_durable(answer.after, peer, number, send)
+
+    def _document(self, current: DocumentState, revision: int) -> Document:
+        if revision == current.revision and not current.deleted:
+            return Document(
+                path=current.path,
+                type=current.type,
+                revision=revision,
+                content=self._lookup.content(current.content_key, current.digest),
+                seq=current.seq,
+                time_ms=current.time_ms,
+                author=current.author,
+            )
+        found = self._lookup.record_of(current.id, revision)
+        if found is None or not found[1].content_key:
+            raise NotFound(f"{current.path} was deleted at revision {revision}")
+        record, change = found
+        return Document(
+            path=change.path,
+            type=change.type,
+            revision=change.revision,
+            content=self._lookup.content(change.content_key, change.digest),
+            seq=record.seq,
+            time_ms=record.time_ms,
+            author=record.author,
+        )
 
     def _answer_query(self, peer: bytes, number: int, answer: AnswerQuery) -> None:
         start = partial(self._start_query, peer, number, answer)

@@ -13,6 +13,7 @@ import signal
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
+from typing import Final, NoReturn
 
 import anyio
 
@@ -45,6 +46,9 @@ from .sockets import Router
 
 __all__ = ["serve"]
 
+LOCK_WATCH_SECONDS: Final = 1.0
+"""How often the coordinator looks whether its store is still there."""
+
 _log = logging.getLogger("agent_trace.coordinator")
 
 
@@ -57,22 +61,37 @@ def serve(root: Path, idle_seconds: float | None) -> int:
     store = open_store(root)
     config = load_config(store)
     with ExitStack() as stack:
-        stack.enter_context(StoreLock(store.lock))
+        lock = stack.enter_context(StoreLock(store.lock))
         try:
-            return _serve(stack, store, config, idle_seconds)
+            return _serve(stack, store, config, lock, idle_seconds)
         except JournalFailed as error:
-            # Nobody was told that anything of the batch is durable, and nobody will be.
-            _log.critical("%s", error)
-            return EXIT_DISK_FAILED
+            _end_at_once(error)
         except BaseExceptionGroup as group:
-            failed, rest = group.split(JournalFailed)
-            if failed is None or rest is not None:
+            failed = group.subgroup(JournalFailed)
+            if failed is None:
                 raise
-            _log.critical("%s", failed)
-            return EXIT_DISK_FAILED
+            _end_at_once(failed)
 
 
-def _serve(stack: ExitStack, store: Store, config: StoreConfig, idle_seconds: float | None) -> int:
+def _end_at_once(failure: BaseException) -> NoReturn:
+    """End the process without another touch of the disk.
+
+    Nobody was told that anything of the batch is durable. A second sync would report success for
+    pages that the kernel has given up (fsyncgate), so nothing is closed, checkpointed or retried;
+    the next start makes durable what is there before it serves.
+    """
+    _log.critical("the disk failed under the journal: %s", failure, exc_info=failure)
+    logging.shutdown()
+    os._exit(EXIT_DISK_FAILED)
+
+
+def _serve(
+    stack: ExitStack,
+    store: Store,
+    config: StoreConfig,
+    lock: StoreLock,
+    idle_seconds: float | None,
+) -> int:
     journal = Journal(store.state_db)
     stack.callback(journal.close)
     rules = Rules(
@@ -164,19 +183,34 @@ def _serve(stack: ExitStack, store: Store, config: StoreConfig, idle_seconds: fl
     stack.callback(withdraw, store.root, socket)
     announce(store.root, EndpointInfo(endpoint, os.getpid(), epoch, __version__))
     _log.info("serving %s at operation %d", store.root, state.seq)
-    anyio.run(_run, runtime, router)
+    anyio.run(_run, runtime, router, lock)
     return 0
 
 
-async def _run(runtime: Runtime, router: Router) -> None:
+async def _run(runtime: Runtime, router: Router, lock: StoreLock) -> None:
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_leave_on_signal, runtime)
+        tasks.start_soon(_watch_lock, lock)
         await runtime.run(router.serve)
         tasks.cancel_scope.cancel()
 
 
+async def _watch_lock(lock: StoreLock) -> None:
+    """End at once when the store was deleted, moved or taken over: what is written now is lost."""
+    while True:
+        await anyio.sleep(LOCK_WATCH_SECONDS)
+        if not lock.still_ours():
+            raise JournalFailed("the store's lock is gone: it was deleted, moved or replaced")
+
+
 async def _leave_on_signal(runtime: Runtime) -> None:
-    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async for _ in signals:
-            _log.info("asked to leave")
+    """The first signal finishes what was accepted; the second ends at once, which is safe too."""
+    leaving = False
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGQUIT) as signals:
+        async for number in signals:
+            _log.info("asked to leave by %s", number.name)
+            if leaving:
+                logging.shutdown()
+                os._exit(128 + number)
+            leaving = True
             runtime.leave()
