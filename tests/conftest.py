@@ -3,6 +3,8 @@
 import pytest
 from hypothesis import HealthCheck, settings
 
+from agent_trace.naming import HOST_VARIABLES
+
 # A failing property must fail for the next reader too, so examples come from the test's own name
 # and never from a database or the clock; the blob reproduces one example by itself.
 settings.register_profile(
@@ -21,6 +23,13 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
     """Run every asynchronous test on both event loops that the client promises to work on."""
     backend: str = request.param
     return backend
+
+
+@pytest.fixture(autouse=True)
+def no_agent_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever runs the tests, an agent host perhaps, must not become the actor of commands."""
+    for variable in HOST_VARIABLES:
+        monkeypatch.delenv(variable, raising=False)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

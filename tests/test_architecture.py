@@ -63,6 +63,7 @@ OWNERS: Final = {
         "coordinator/agent_trace_coordinator/server/sockets.py",
         "agents/agent_trace/transport/zmq.py",
     ),
+    "watchfiles": ("coordinator/agent_trace_coordinator/server/watcher.py",),
     "mcp": ("agents/agent_trace/gateway/",),
     "click": (
         "agents/agent_trace/cli",

@@ -1,4 +1,4 @@
-"""The documents say what is so: their commands are run, their names looked up, their links followed.
+"""The documents are true: commands are run, names are looked up, links are followed.
 
 In a fenced block marked `console`, a line that begins with `$ ` is a command, lines that begin with
 `> ` continue it, and what follows is what it prints (standard output and error together) up to the
@@ -13,8 +13,11 @@ within a line, and as a line of its own for any lines. Commands in `NOT_RUN` are
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import re
+import select
+import signal
 import subprocess
 import sys
 import tempfile
@@ -45,6 +48,9 @@ MARKER: Final = "===== done with"
 RUN_SECONDS_MAX: Final = 60
 """A document whose commands take longer hangs."""
 
+END_SECONDS_MAX: Final = 10
+"""How long a coordinator may take to leave."""
+
 _FENCE: Final = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 _VARIES: Final = (
@@ -55,7 +61,7 @@ _VARIES: Final = (
     (re.compile(r"\bpid \d+"), "pid <pid>"),
     (re.compile(r"\b\d+(\.\d+)? (B|KiB|MiB|GiB)\b"), "<size>"),
     (re.compile(r"\b\d+ s\b"), "<seconds> s"),
-    (re.compile(r"\b\d+ packs\b"), "<count> packs"),
+    (re.compile(r"\b\d+ packs?\b"), "<count> packs"),
     (re.compile(r"[ \t]+"), " "),
 )
 """What differs from run to run, and what it becomes."""
@@ -156,22 +162,19 @@ def matches(shown: list[str], printed: list[str]) -> bool:
     return re.fullmatch(pattern, "".join(f"{line}\n" for line in printed)) is not None
 
 
-def stop_coordinators(home: Path) -> None:
-    for settings in home.rglob(".agent-trace/config.toml"):
-        command = [sys.executable, "-m", "agent_trace", "stop", "--store"]
-        subprocess.run(
-            [*command, str(settings.parent.parent)],
-            env={"PATH": os.environ["PATH"], "LOGNAME": "you"},
-            capture_output=True,
-            timeout=RUN_SECONDS_MAX,
-            check=False,
-        )
+def end_coordinators(home: Path) -> None:
+    for file in home.rglob(".agent-trace/run/endpoint.json"):
+        try:
+            process = os.pidfd_open(json.loads(file.read_bytes())["pid"])
+        except ProcessLookupError:
+            continue
+        signal.pidfd_send_signal(process, signal.SIGTERM)
+        select.select([process], [], [], END_SECONDS_MAX)
+        os.close(process)
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize(
-    "document", [each for each in DOCUMENTS if steps_of(each)], ids=name_of
-)  # fmt: skip
+@pytest.mark.parametrize("document", [each for each in DOCUMENTS if steps_of(each)], ids=name_of)
 def test_the_commands_of_a_document_do_what_it_shows(document: Path) -> None:
     steps = [step for step in steps_of(document) if not step.command.startswith(NOT_RUN)]
     # Not pytest's own directory: its path is long, and a unix socket's is not.
@@ -180,7 +183,7 @@ def test_the_commands_of_a_document_do_what_it_shows(document: Path) -> None:
         try:
             outcomes = run(steps, home)
         finally:
-            stop_coordinators(home)
+            end_coordinators(home)
     for step, (code, output) in zip(steps, outcomes, strict=True):
         place = f"{name_of(document)}:{step.line}: $ {step.command}\n"
         printed = normalised(output.replace(str(home), HOME).splitlines())

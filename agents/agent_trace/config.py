@@ -19,10 +19,12 @@ from agent_trace_protocol import (
 )
 from agent_trace_protocol.limits import AGENT_NAME_LENGTH_MAX
 
+from .naming import host_agent_name
 from .store import find_store
 
 __all__ = [
     "AGENT_VARIABLE",
+    "NO_START_VARIABLE",
     "RECONNECT_SECONDS",
     "STORE_VARIABLE",
     "Identity",
@@ -37,6 +39,9 @@ AGENT_VARIABLE: Final = "AGENT_TRACE_AGENT"
 
 STORE_VARIABLE: Final = "AGENT_TRACE_STORE"
 """The store, or a directory in it, unless an argument says otherwise."""
+
+NO_START_VARIABLE: Final = "AGENT_TRACE_NO_START"
+"""Keeps the command line from starting a coordinator, unless it is empty or 0."""
 
 RECONNECT_SECONDS: Final = 30.0
 """How long a session tries to get a lost coordinator back before its callers get an error."""
@@ -63,6 +68,8 @@ class Settings:
     """The coordinator's ZeroMQ address; empty to find it by the store."""
     kind: SessionKind = SessionKind.LIBRARY
     program: str = ""
+    transport: str = ""
+    """By what the session is connected, if not as the endpoint says."""
     model: str = ""
     ephemeral: bool = False
     takeover: bool = False
@@ -71,18 +78,27 @@ class Settings:
     reconnect_seconds: float = RECONNECT_SECONDS
     key: SessionKey | None = None
     """The key of a session to come back to; None for a new session."""
+    confirm: bool = False
+    """Whether every write of this session carries a user's confirmation."""
     keep: bool = False
     """Whether the session outlives this process: leaving does not end it."""
 
 
-def find_identity(agent: str | None = None, user: str | None = None) -> Identity:
-    """Return who acts: the agent or user named, else `AGENT_TRACE_AGENT`, else the login user.
+def find_identity(
+    agent: str | None = None, user: str | None = None, reader: str | None = None
+) -> Identity:
+    """Return who acts: the one who is named, else `AGENT_TRACE_AGENT`, else the agent whose host
+    runs this process (see `naming`), else the login user.
 
     Raises:
         InvalidRequest: both are named, or a name is not allowed.
     """
     if agent is not None and user is not None:
         raise InvalidRequest(f"either agent {agent!r} or user {user!r} acts, not both")
+    if reader is not None:
+        if agent is not None or user is not None:
+            raise InvalidRequest(f"reader {reader!r} acts alone, not with {agent or user!r}")
+        return Identity(Actor.READER, parse_agent_name(reader))
     if agent is not None:
         return Identity(Actor.AGENT, parse_agent_name(agent))
     if user is not None:
@@ -90,7 +106,8 @@ def find_identity(agent: str | None = None, user: str | None = None) -> Identity
     from_environment = os.environ.get(AGENT_VARIABLE)
     if from_environment:
         return Identity(Actor.AGENT, parse_agent_name(from_environment))
-    return login_identity()
+    hosted = host_agent_name(os.environ)
+    return login_identity() if hosted is None else Identity(Actor.AGENT, hosted)
 
 
 def login_identity() -> Identity:

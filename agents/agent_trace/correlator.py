@@ -23,7 +23,7 @@ _NOT_YET: Final = InternalError("the answer was read before it came")
 class InFlight:
     """One request under way and, in the end, its answer."""
 
-    __slots__ = ("_notify", "_outcome", "body", "deadline", "number")
+    __slots__ = ("_notify", "_outcome", "body", "deadline", "number", "sent_at")
 
     def __init__(
         self,
@@ -38,6 +38,8 @@ class InFlight:
         """The encoded request; the same bytes are sent again after a reconnect."""
         self.deadline: Final = deadline
         """When the caller stops waiting, on the event loop's clock; infinity if never."""
+        self.sent_at = 0.0
+        """When it was sent last."""
         self._notify = notify
         self._outcome: Reply | AgentTraceError = _NOT_YET
 

@@ -7,6 +7,7 @@ from agent_trace_protocol import AgentTraceError, ErrorCode, NotFound, Unavailab
 __all__ = [
     "ConnectionLost",
     "CoordinatorFailed",
+    "CoordinatorNotRunning",
     "RequestTimedOut",
     "StoreNotFound",
     "StoreNotCreated",
@@ -37,6 +38,15 @@ class StoreNotCreated(AgentTraceError):
 
     code = ErrorCode.INVALID_REQUEST
 
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+        """What the coordinator says can be done about it; may be empty."""
+
 
 class CoordinatorFailed(Unavailable):
     """No coordinator serves the store, and none could be started."""
+
+
+class CoordinatorNotRunning(CoordinatorFailed):
+    """No coordinator serves the store, and none was to be started."""

@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -32,16 +33,12 @@ from agent_trace_protocol.layout import (
 from .errors import CoordinatorFailed, StoreNotCreated
 
 __all__ = [
-    "IDLE_SECONDS",
     "START_SECONDS_MAX",
     "create_store",
     "ensure_coordinator",
     "listening",
     "read_endpoint",
 ]
-
-IDLE_SECONDS: Final = 900
-"""A coordinator started in the background leaves after so long without a session."""
 
 START_SECONDS_MAX: Final = 15.0
 """How long a start may take: interpreter, recovery of the journal, and the old one's leaving."""
@@ -52,6 +49,9 @@ _START_LOCK: Final = f"{STORE_DIRECTORY}/run/start.lock"
 _ENDPOINT_BYTES_MAX: Final = 64 * 1024
 _LOG_BYTES_SHOWN: Final = 4096
 _LOG_LINES_SHOWN: Final = 8
+# How the coordinator's command line marks what it says before it ends.
+_ERROR: Final = "error: "
+_HINT: Final = "hint: "
 # -P: without it Python would look for modules in the current directory first, and that is a store,
 # in which agents may put any file under any name.
 _PYTHON: Final = (sys.executable, "-P", "-m")
@@ -104,8 +104,8 @@ def create_store(root: Path, *, nested: bool = False) -> None:
     if done.returncode != 0:
         said = done.stderr.decode("utf-8", "replace").strip()
         lines = said.splitlines()[-_LOG_LINES_SHOWN:]
-        message = "\n".join(lines) or f"init ended with exit code {done.returncode}"
-        raise StoreNotCreated(message.removeprefix("error: "))
+        message, hint = _told(lines)
+        raise StoreNotCreated(message or f"init ended with exit code {done.returncode}", hint)
 
 
 async def ensure_coordinator(root: Path) -> EndpointInfo:
@@ -191,7 +191,7 @@ def _start(root: Path) -> subprocess.Popen[bytes]:
     """Start a coordinator that belongs to no terminal; its words go to the store's log."""
     log_path = root / COORDINATOR_LOG
     command = [*_PYTHON, _MODULE, "serve"]
-    command += ["--store", str(root), "--idle-seconds", str(IDLE_SECONDS)]
+    command += ["--store", str(root), "--background"]
     try:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
         descriptor = os.open(log_path, flags, 0o600)
@@ -225,11 +225,21 @@ def _cannot_start(path: Path, error: OSError) -> CoordinatorFailed:
 
 def _why(root: Path, log_start: int, code: int) -> str:
     how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-    if code == EXIT_DISK_FAILED:
+    said, hint = _told(_log_tail(root, log_start))
+    if hint:
+        step = hint
+    elif code == EXIT_DISK_FAILED:
         step = "free or repair the disk, then try again"
     else:
         step = "run agent-trace serve to watch it start"
-    return f"the coordinator of {root} {how}{_log_tail(root, log_start)}; {step}"
+    return f"the coordinator of {root} {how}{' and said: ' if said else ''}{said}; {step}"
+
+
+def _told(lines: Sequence[str]) -> tuple[str, str]:
+    """Return what a coordinator said when it ended, and its hint, which may be empty."""
+    said = [line.removeprefix(_ERROR) for line in lines if not line.startswith(_HINT)]
+    hints = [line.removeprefix(_HINT) for line in lines if line.startswith(_HINT)]
+    return "\n".join(said), "; ".join(hints)
 
 
 def _log_size(root: Path) -> int:
@@ -239,13 +249,12 @@ def _log_size(root: Path) -> int:
         return 0
 
 
-def _log_tail(root: Path, start: int) -> str:
-    """Return what was written to the log since `start`: its last lines, as part of a sentence."""
+def _log_tail(root: Path, start: int) -> list[str]:
+    """Return what was written to the log since `start`: its last lines."""
     try:
         with open(root / COORDINATOR_LOG, "rb") as file:
             file.seek(max(start, _log_size(root) - _LOG_BYTES_SHOWN))
             text = file.read(_LOG_BYTES_SHOWN).decode("utf-8", "replace")
     except OSError:
-        return ""
-    lines = [line.removeprefix("error: ") for line in text.splitlines() if line.strip()]
-    return " and said: " + "\n".join(lines[-_LOG_LINES_SHOWN:]) if lines else ""
+        return []
+    return [line for line in text.splitlines() if line.strip()][-_LOG_LINES_SHOWN:]

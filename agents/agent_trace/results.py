@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from agent_trace_protocol import Action, DocumentType, InvalidRequest
+from agent_trace_protocol import Action, DocumentType, InvalidRequest, LeaseInfo
 
 __all__ = ["Document", "Transaction", "Written"]
 
@@ -25,6 +25,8 @@ class Written:
     """Lines added."""
     removed: int
     """Lines removed."""
+    warnings: tuple[LeaseInfo, ...] = ()
+    """Leases of others that cover what was written."""
 
     def __str__(self) -> str:
         return f"{self.path}@{self.revision}"
@@ -39,6 +41,8 @@ class Transaction:
     """The git commit id, with `durability="git"`; else empty."""
     results: tuple[Written, ...]
     """One per operation, in order."""
+    warnings: tuple[LeaseInfo, ...] = ()
+    """Leases of others that cover what was written."""
 
     def __str__(self) -> str:
         return ", ".join(map(str, self.results))

@@ -12,6 +12,7 @@ import copy
 import logging
 import math
 import random
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -36,6 +37,7 @@ from agent_trace_protocol import (
     Request,
     RequestEnvelope,
     SessionKey,
+    SessionSuperseded,
     SessionUnknown,
     TooLarge,
     decode_reply,
@@ -51,7 +53,7 @@ from .correlator import Correlator, InFlight
 from .errors import ConnectionLost
 from .transport.base import Connector, Transport
 
-__all__ = ["Session"]
+__all__ = ["Session", "boot_time"]
 
 _log = logging.getLogger("agent_trace.session")
 
@@ -102,12 +104,18 @@ class Session:
         self._scope = anyio.CancelScope()
         self._life = anyio.CancelScope(shield=True)
         self._settled = anyio.Event()
+        self._ended = anyio.Event()
         self._opened: Opened | None = None
         self._end: AgentTraceError | None = None
         self._why_dropped = ""
         # Why the coordinator did not open the session, if that may change.
         self._refusal: AgentTraceError | None = None
         self._heartbeat: InFlight | None = None
+        self._beat_seconds = math.inf
+        self._hurry = anyio.Event()
+        self._renewing = True
+        self.alive_at = 0.0
+        """When the last sign of life was sent that was answered, by `CLOCK_BOOTTIME`."""
         self._heard = False
         self._missed_count = 0
         self._reopen_count = 0
@@ -125,6 +133,22 @@ class Session:
         """The last durable operation that this session has heard of."""
         return self._seq
 
+    async def wait_end(self) -> AgentTraceError:
+        """Wait until the session has ended, and return why."""
+        await self._ended.wait()
+        assert self._end is not None
+        return copy.copy(self._end)
+
+    def beat_every(self, seconds: float | None) -> None:
+        """Give signs of life at least this often; None: as the coordinator asks for."""
+        before, self._beat_seconds = self._beat_seconds, math.inf if seconds is None else seconds
+        if self._beat_seconds < before:
+            self._hurry.set()
+
+    def stop_renewing(self) -> None:
+        """Give no more signs of life by itself: the session ends when its time is over."""
+        self._renewing = False
+
     # ---- requests ---------------------------------------------------------------------------
 
     async def wait_opened(self) -> None:
@@ -132,12 +156,18 @@ class Session:
         await self._settled.wait()
         self._check_end()
 
-    async def request(self, request: Request) -> Reply:
+    async def request(
+        self, request: Request, *, undo: Callable[[int], Request] | None = None
+    ) -> Reply:
         """Send a request and return its answer.
 
         Requests are carried out in the order of these calls. The caller's cancel scope is the
         budget: its deadline travels with the request. If cancelled while the session has no room
         for it yet, nothing happened; later, it may or may not be carried out.
+
+        Args:
+            undo: returns the request that takes the one with this number back; it is sent when the
+                caller is cancelled, and nobody waits for its answer.
 
         Raises:
             AgentTraceError: the coordinator's refusal, or the end of the session.
@@ -161,6 +191,9 @@ class Session:
             # Only cancellation comes here. What has a number must stay in the table.
             if entry.number == 0 and entry in self._waiting:
                 self._waiting.remove(entry)
+                self._admit()
+            elif entry.number and undo is not None and self._end is None:
+                self._waiting.append(InFlight(_encode_body(undo(entry.number))))
                 self._admit()
             raise
         return entry.result()
@@ -196,6 +229,7 @@ class Session:
             left_ms = (entry.deadline - anyio.current_time()) * 1000
             budget_ms = int(min(max(left_ms, 1), _BUDGET_MS_MAX))
         envelope = RequestEnvelope(PROTOCOL_VERSION, self._key, entry.number, budget_ms)
+        entry.sent_at = boot_time()
         try:
             transport.send_nowait(encode(envelope), entry.body)
         except ConnectionLost:
@@ -231,11 +265,15 @@ class Session:
             outcome = error_from_info(outcome.error)
         if number == 0:
             self._on_opening_answered(outcome)
+        elif isinstance(outcome, SessionSuperseded):
+            # Over for good, whatever else is under way.
+            self._finish(outcome)
         elif isinstance(outcome, SessionUnknown) and outcome.code is ErrorCode.SESSION_UNKNOWN:
             self._on_unknown(number, outcome)
         else:
             entry = self._table.answer(number)
             if entry is not None:
+                self.alive_at = max(self.alive_at, entry.sent_at)
                 self._reopen_count = 0
                 entry.finish(outcome)
                 if self._waiting:
@@ -289,6 +327,7 @@ class Session:
         if self._end is not None:
             return
         self._end = error
+        self._ended.set()
         self._transport = None
         self._opening = None
         self._table.fail_all(error)
@@ -335,9 +374,8 @@ class Session:
                 if now >= give_up_at:
                     if self._refusal is not None:
                         raise self._refusal from error
-                    raise ConnectionLost(
-                        f"{error} (tried {attempt} times in {self._reconnect_seconds:g} s)"
-                    ) from error
+                    tried = f" (tried {attempt} times in {self._reconnect_seconds:g} s)"
+                    raise ConnectionLost(f"{error}{tried if attempt > 1 else ''}") from error
                 await anyio.sleep(retry_delay(attempt, self._draw()))
 
     async def _converse(self) -> None:
@@ -363,8 +401,12 @@ class Session:
         """Say that the session is alive, and notice when the coordinator is not."""
         await self._settled.wait()
         while self._end is None:
-            await anyio.sleep(max(self.opened.heartbeat_seconds, _HEARTBEAT_SECONDS_MIN))
-            if self._transport is None:
+            self._hurry = anyio.Event()
+            interval = min(self.opened.heartbeat_seconds, self._beat_seconds)
+            with anyio.move_on_after(max(interval, _HEARTBEAT_SECONDS_MIN)):
+                await self._hurry.wait()
+                # The interval has become shorter; the sign of life that is due by it is sent.
+            if self._transport is None or not self._renewing:
                 continue
             if self._heartbeat is None or self._heartbeat.number not in self._table:
                 # One at a time, and without asking for room: a sign of life must not wait.
@@ -380,6 +422,11 @@ class Session:
                 self._missed_count += 1
                 if self._missed_count >= HEARTBEATS_MISSED_MAX:
                     self._drop(f"it was silent for {self._missed_count} heartbeats")
+
+
+def boot_time() -> float:
+    """Return seconds that go on while the machine sleeps, where the system counts them."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 def _encode_body(request: Request) -> bytes:

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import anyio
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from .client import Agent, connect
+from agent_trace_protocol import Action, LeaseInfo, LogEntry
+from agent_trace_protocol.limits import LEASE_SECONDS_DEFAULT, PAGE_ENTRIES_MAX
+
+from .client import POLL_SECONDS, Agent, connect
 from .errors import RequestTimedOut
+from .leases import Lease
 
 __all__ = ["SyncAgent", "connect_sync"]
 
@@ -70,6 +74,11 @@ class SyncAgent:
         return self._agent.predecessor
 
     @property
+    def inherited(self) -> tuple[LeaseInfo, ...]:
+        """The leases that this session held when it was opened; see `Agent.inherited`."""
+        return self._agent.inherited
+
+    @property
     def document_bytes_max(self) -> int:
         """Bytes that a document of this store may have."""
         return self._agent.document_bytes_max
@@ -106,14 +115,77 @@ class SyncAgent:
     restore = _blocking(Agent.restore)
     add = _blocking(Agent.add)
     accept = _blocking(Agent.accept)
+    reclassify = _blocking(Agent.reclassify)
+    apply_violation = _blocking(Agent.apply_violation)
     transact = _blocking(Agent.transact)
     read = _blocking(Agent.read)
     list = _blocking(Agent.list)
     log = _blocking(Agent.log)
+    permissions = _blocking(Agent.permissions)
+    unlock = _blocking(Agent.unlock)
+    lock = _blocking(Agent.lock)
+    violations = _blocking(Agent.violations)
+    violation = _blocking(Agent.violation)
+    discard_violation = _blocking(Agent.discard_violation)
     status = _blocking(Agent.status)
     sessions = _blocking(Agent.sessions)
+    evict = _blocking(Agent.evict)
+    wait_ended = _blocking(Agent.wait_ended)
+    acquire = _blocking(Agent.acquire)
+    renew = _blocking(Agent.renew)
+    release = _blocking(Agent.release)
+    leases = _blocking(Agent.leases)
+    event_page = _blocking(Agent.event_page)
     ping = _blocking(Agent.ping)
     stop = _blocking(Agent.stop)
+
+    def stop_renewing(self) -> None:
+        """Give no more signs of life by itself; see `Agent.stop_renewing`."""
+        self._portal.call(self._agent.stop_renewing)
+
+    @contextmanager
+    def lease(
+        self,
+        path: str,
+        *,
+        shared: bool = False,
+        ttl_seconds: float = LEASE_SECONDS_DEFAULT,
+        wait_seconds: float = 0.0,
+        steal: bool = False,
+    ) -> Generator[Lease, None, None]:
+        """Hold a lease for the length of a block. Arguments and errors as for `acquire`."""
+        holding = self._agent.lease(
+            path, shared=shared, ttl_seconds=ttl_seconds, wait_seconds=wait_seconds, steal=steal
+        )
+        with self._portal.wrap_async_context_manager(holding) as lease:
+            yield lease
+
+    def events(
+        self,
+        since: int | None = None,
+        *,
+        follow: bool = False,
+        path: str = "",
+        author: str = "",
+        actions: Sequence[Action | str] = (),
+    ) -> Iterator[LogEntry]:
+        """Yield what happened after operation `since`; see `Agent.events`."""
+        cursor = since if since is not None else self.seq if follow else 0
+        # A bound on each call must not end one that waits as it should.
+        wait_seconds = min(POLL_SECONDS, (self._call_seconds_max or 2 * POLL_SECONDS) / 2)
+        while True:
+            page = self.event_page(
+                cursor,
+                limit=PAGE_ENTRIES_MAX,
+                wait_seconds=wait_seconds if follow else 0.0,
+                path=path,
+                author=author,
+                actions=actions,
+            )
+            yield from page.events
+            cursor = page.cursor
+            if not (follow or page.more):
+                return
 
 
 @contextmanager
@@ -122,6 +194,7 @@ def connect_sync(
     *,
     agent: str | None = None,
     user: str | None = None,
+    reader: str | None = None,
     program: str = "",
     model: str = "",
     ephemeral: bool = False,
@@ -142,6 +215,7 @@ def connect_sync(
             store,
             agent=agent,
             user=user,
+            reader=reader,
             program=program,
             model=model,
             ephemeral=ephemeral,

@@ -23,6 +23,7 @@ from agent_trace_protocol import (
     AcceptDraft,
     Action,
     AgentTraceError,
+    ApplyViolation,
     Close,
     Committed,
     Done,
@@ -64,7 +65,10 @@ def accept_all(request: Request) -> Reply | None:
     if isinstance(request, Transact):
         results: list[WriteResult] = []
         for operation in request.operations:
-            path = "draft.md" if isinstance(operation, AcceptDraft) else operation.path
+            if isinstance(operation, AcceptDraft | ApplyViolation):
+                path = "draft.md"
+            else:
+                path = operation.path
             path = operation.new_path if isinstance(operation, Move) else path
             results.append(WriteResult(path, 1, Action.PUT, 1, 0))
         return Committed(1, tuple(results))

@@ -2,25 +2,71 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import sys
 from pathlib import Path
+from typing import Final, NoReturn
 
 import click
 
 from agent_trace_protocol import AgentTraceError
 from agent_trace_protocol.layout import CONFIG_FILE, EXIT_ALREADY_RUNNING
 
-from .errors import AlreadyRunning, StoreInvalid
+from .errors import AlreadyRunning, CorruptStore, GitFailed, StoreInvalid, StoreNested
 
 __all__ = ["COMMANDS", "main"]
+
+_HINTS: Final[tuple[tuple[type[AgentTraceError], str], ...]] = (
+    # More particular classes come first.
+    (AlreadyRunning, "there is nothing to do; to be the coordinator here: agent-trace stop, first"),
+    (
+        StoreNested,
+        "leave init out and use that one, or allow a store in a store: agent-trace init --nested",
+    ),
+    (CorruptStore, "make a copy of the store before anything else"),
+    (
+        GitFailed,
+        "see that git works there; if .agent-trace/repo is damaged, move it away: the history is "
+        "made again from the journal",
+    ),
+)
+
+_REASONS: Final = {
+    errno.EACCES: "choose a directory that you can write to",
+    errno.EPERM: "choose a directory that you can write to",
+    errno.EROFS: "choose a directory on a file system that can be written",
+    errno.ENOSPC: "free space on the disk",
+    errno.EDQUOT: "free space on the disk",
+    errno.ENOENT: "no directory can be made there; choose another path",
+    errno.ENOTDIR: "a file is in the way; choose another path",
+}
+"""What helps against an error of the file system."""
+
+
+def _fail(error: AgentTraceError | OSError, exit_code: int = 1) -> NoReturn:
+    """Say what is wrong and what helps, and end."""
+    hint = next((text for kind, text in _HINTS if isinstance(error, kind)), "")
+    cause = error if isinstance(error, OSError) else error.__cause__
+    if not hint and isinstance(cause, OSError):
+        hint = _REASONS.get(cause.errno or 0, "")
+    if isinstance(error, OSError):
+        message = f"{error.filename or 'the directory'} can not be made: {error.strerror or error}"
+    else:
+        message = error.message
+    click.echo(f"error: {message}", err=True)
+    if hint:
+        click.echo(f"hint: {hint}", err=True)
+    sys.exit(exit_code)
 
 
 def _find_root(start: Path) -> Path:
     for directory in (start, *start.parents):
         if (directory / CONFIG_FILE).is_file():
             return directory
-    raise StoreInvalid(f"{start} is not in a store; make one with: agent-trace init")
+    raise StoreInvalid(
+        f"{start} is not in a store; make one with agent-trace init, or name one with --store DIR"
+    )
 
 
 @click.command()
@@ -35,8 +81,13 @@ def _find_root(start: Path) -> Path:
     type=click.FloatRange(min=1),
     help="Leave when nobody has asked for anything for this long.",
 )
+@click.option(
+    "--background",
+    is_flag=True,
+    help="Leave when idle for as long as the store's configuration says.",
+)
 @click.option("--verbose", is_flag=True, help="Log every detail.")
-def serve(store: Path | None, idle_seconds: float | None, verbose: bool) -> None:
+def serve(store: Path | None, idle_seconds: float | None, background: bool, verbose: bool) -> None:
     """Be the store's coordinator, in the foreground.
 
     Usually not needed: the first command or agent starts one in the background.
@@ -50,13 +101,11 @@ def serve(store: Path | None, idle_seconds: float | None, verbose: bool) -> None
     )
     try:
         root = _find_root((store or Path.cwd()).absolute())
-        code = serve_store(root, idle_seconds)
+        code = serve_store(root, idle_seconds, background=background)
     except AlreadyRunning as error:
-        click.echo(f"error: {error.message}", err=True)
-        code = EXIT_ALREADY_RUNNING
+        _fail(error, EXIT_ALREADY_RUNNING)
     except AgentTraceError as error:
-        click.echo(f"error: {error.message}", err=True)
-        code = 1
+        _fail(error)
     sys.exit(code)
 
 
@@ -71,8 +120,7 @@ def init(root: Path, nested: bool) -> None:
         root.mkdir(parents=True, exist_ok=True)
         create_store(root.absolute(), nested=nested)
     except (AgentTraceError, OSError) as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(1)
+        _fail(error)
 
 
 COMMANDS: list[click.Command] = [serve]

@@ -11,6 +11,7 @@ __all__ = [
     "JournalFailed",
     "JournalFull",
     "StoreInvalid",
+    "StoreNested",
 ]
 
 
@@ -18,6 +19,10 @@ class StoreInvalid(AgentTraceError):
     """The directory is not a store, or not one this version can open."""
 
     code = ErrorCode.NOT_FOUND
+
+
+class StoreNested(StoreInvalid):
+    """The new store would lie inside another one."""
 
 
 class AlreadyRunning(Unavailable):

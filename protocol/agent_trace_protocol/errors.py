@@ -14,7 +14,7 @@ from typing import ClassVar
 import msgspec
 
 from .limits import ERROR_MESSAGE_LENGTH_MAX
-from .scalars import Count
+from .scalars import Count, Seconds
 
 __all__ = [
     "AgentBusy",
@@ -28,6 +28,9 @@ __all__ = [
     "InternalError",
     "InvalidPath",
     "InvalidRequest",
+    "LeaseError",
+    "LeaseHeld",
+    "LeaseRefusal",
     "MalformedMessage",
     "NoMatch",
     "NotFound",
@@ -37,7 +40,9 @@ __all__ = [
     "SessionError",
     "SessionSuperseded",
     "SessionUnknown",
+    "StaleLease",
     "TooLarge",
+    "TooMany",
     "Unavailable",
     "UnsupportedVersion",
     "error_from_info",
@@ -60,6 +65,9 @@ class ErrorCode(StrEnum):
     SESSION_UNKNOWN = "session_unknown"
     SESSION_SUPERSEDED = "session_superseded"
     AGENT_BUSY = "agent_busy"
+    LEASE_HELD = "lease_held"
+    STALE_LEASE = "stale_lease"
+    TOO_MANY = "too_many"
     BUSY = "busy"
     READ_ONLY = "read_only"
     UNAVAILABLE = "unavailable"
@@ -88,6 +96,25 @@ class ConflictInfo(msgspec.Struct, frozen=True, array_like=True, omit_defaults=T
     """Whether accepting the draft writes a merge in which both changes survive."""
 
 
+class LeaseRefusal(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
+    """What somebody needs to know whom a lease kept from doing something."""
+
+    path: str
+    """What was to be written or leased."""
+    holder: str = ""
+    """The name of who holds a lease on it; empty if nobody does."""
+    session: str = ""
+    """The holder's session."""
+    since_seq: Count = 0
+    """The token of that lease: the operation that granted it; 0 if nobody holds one."""
+    left_seconds: Seconds = 0.0
+    """How long that lease lasts unless its holder renews it."""
+    draft: str = ""
+    """The id under which the refused text is kept; empty if nothing was kept."""
+    deadlock: str = ""
+    """Who waits for whom in a circle, if that is why nothing moved."""
+
+
 class ErrorInfo(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
     """An error as it travels."""
 
@@ -95,6 +122,9 @@ class ErrorInfo(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True
     message: str
     retryable: bool = False
     conflict: ConflictInfo | None = None
+    lease: LeaseRefusal | None = None
+    violation: str = ""
+    """The id under which a refused write is recorded and its text kept; empty if nothing is."""
 
 
 def _wire_text(message: str) -> str:
@@ -114,10 +144,14 @@ class AgentTraceError(Exception):
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.message = message
+        self.violation = ""
+        """The id of the record that a refused write left; empty if it left none."""
 
     def to_info(self) -> ErrorInfo:
         """Return the error as it travels: any message fits into a reply."""
-        return ErrorInfo(self.code, _wire_text(self.message), self.retryable)
+        return ErrorInfo(
+            self.code, _wire_text(self.message), self.retryable, violation=self.violation
+        )
 
 
 class InvalidRequest(AgentTraceError):
@@ -179,6 +213,43 @@ class Conflict(AgentTraceError):
 
     def to_info(self) -> ErrorInfo:
         return ErrorInfo(self.code, _wire_text(self.message), self.retryable, self.info)
+
+
+class LeaseError(AgentTraceError):
+    """A lease stands in the way; `info` says whose."""
+
+    code = ErrorCode.LEASE_HELD
+
+    def __init__(self, message: str, info: LeaseRefusal | None = None) -> None:
+        super().__init__(message)
+        self.info = info
+
+    def to_info(self) -> ErrorInfo:
+        return ErrorInfo(
+            self.code,
+            _wire_text(self.message),
+            self.retryable,
+            lease=self.info,
+            violation=self.violation,
+        )
+
+
+class LeaseHeld(LeaseError):
+    """Somebody else holds a lease on it, or waited for one longer."""
+
+    code = ErrorCode.LEASE_HELD
+
+
+class StaleLease(LeaseError):
+    """The token is not that of a lease the session holds now: it ended, or went to another."""
+
+    code = ErrorCode.STALE_LEASE
+
+
+class TooMany(AgentTraceError):
+    """A table of the store is full; the message names its limit."""
+
+    code = ErrorCode.TOO_MANY
 
 
 class RequestReused(InvalidRequest):
@@ -258,6 +329,9 @@ _BY_CODE: dict[ErrorCode, type[AgentTraceError]] = {
         SessionUnknown,
         SessionSuperseded,
         AgentBusy,
+        LeaseHeld,
+        StaleLease,
+        TooMany,
         Unavailable,
         Busy,
         ReadOnlyStore,
@@ -271,4 +345,7 @@ def error_from_info(info: ErrorInfo) -> AgentTraceError:
     """Return the exception that an `ErrorInfo` stands for."""
     if info.code is ErrorCode.CONFLICT:
         return Conflict(info.message, info.conflict)
-    return _BY_CODE[info.code](info.message)
+    kind = _BY_CODE[info.code]
+    error = kind(info.message, info.lease) if issubclass(kind, LeaseError) else kind(info.message)
+    error.violation = info.violation
+    return error

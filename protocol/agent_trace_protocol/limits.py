@@ -15,9 +15,17 @@ __all__ = [
     "DURATION_SECONDS_MAX",
     "ENVELOPE_BYTES_MAX",
     "ERROR_MESSAGE_LENGTH_MAX",
+    "EVENTS_WAIT_SECONDS_MAX",
     "IN_FLIGHT_BYTES_MAX",
     "IN_FLIGHT_REQUESTS_MAX",
     "INTEGER_MAX",
+    "LEASES_MAX",
+    "LEASES_OF_SESSION_MAX",
+    "LEASE_SECONDS_DEFAULT",
+    "LEASE_SECONDS_MAX",
+    "LEASE_SECONDS_MIN",
+    "LEASE_WAITERS_MAX",
+    "LEASE_WAIT_SECONDS_MAX",
     "OPERATIONS_MAX",
     "PAGE_ENTRIES_MAX",
     "PATH_BYTES_MAX",
@@ -26,6 +34,7 @@ __all__ = [
     "REASON_LENGTH_MAX",
     "SESSION_KEY_BYTES",
     "TEXT_FIELD_LENGTH_MAX",
+    "UNLOCK_SECONDS_MAX",
 ]
 
 KIB: Final = 1024
@@ -82,5 +91,36 @@ IN_FLIGHT_BYTES_MAX: Final = 4 * MIB
 PAGE_ENTRIES_MAX: Final = 1000
 """Entries of one page of a listing or a log: a page stays far below BODY_BYTES_MAX."""
 
+UNLOCK_SECONDS_MAX: Final = 86_400
+"""Seconds of one unlock. It is an exception; what should hold for longer is another type."""
+
 SESSION_KEY_BYTES: Final = 16
 """Bytes of the secret a client makes for its session: 128 bits are not guessed."""
+
+LEASE_SECONDS_MIN: Final = 1.0
+"""Seconds of the shortest lease: shorter than what a busy machine may keep a process waiting, a
+lease would end by itself all the time."""
+
+LEASE_SECONDS_DEFAULT: Final = 10.0
+"""Seconds of a lease unless its holder asks for others: some heartbeats, and no more than a person
+waits for an agent that died."""
+
+LEASE_SECONDS_MAX: Final = 86_400.0
+"""Seconds of the longest lease. It is renewed for as long as its session lives; a day without a
+sign of life is long enough for anybody."""
+
+LEASES_MAX: Final = 10_000
+"""Leases of one store: each is looked at when another one is asked for."""
+
+LEASES_OF_SESSION_MAX: Final = 1000
+"""Leases of one session, so that one agent can not take all there are."""
+
+LEASE_WAITERS_MAX: Final = 1000
+"""Requests that wait for a lease, in one store: they are gone through whenever one becomes free."""
+
+LEASE_WAIT_SECONDS_MAX: Final = 3600.0
+"""Seconds that a request may wait for a lease; who wants it still then asks again."""
+
+EVENTS_WAIT_SECONDS_MAX: Final = 300.0
+"""Seconds that a request for events may wait for the next one, so that nobody waits for a client
+that is gone."""

@@ -6,6 +6,7 @@ from enum import StrEnum
 
 import msgspec
 
+from .errors import ErrorCode
 from .scalars import Count, Seconds
 
 __all__ = [
@@ -13,10 +14,17 @@ __all__ = [
     "Actor",
     "DocumentInfo",
     "DocumentType",
+    "GrantInfo",
+    "LeaseInfo",
     "LogEntry",
+    "PermissionEntry",
+    "Permit",
+    "RefusedText",
     "SessionInfo",
     "SessionKind",
     "SessionState",
+    "ViolationInfo",
+    "WaiterInfo",
 ]
 
 
@@ -26,6 +34,10 @@ class Actor(StrEnum):
     USER = "user"
     AGENT = "agent"
     SYSTEM = "system"
+    READER = "reader"
+    """May read and change nothing."""
+    UNKNOWN = "unknown"
+    """Somebody who changed a file without saying who; opens no session."""
 
 
 class DocumentType(StrEnum):
@@ -71,6 +83,33 @@ class Action(StrEnum):
     """A session began (no document)."""
     CLOSE = "close"
     """A session ended (no document)."""
+    LEASE = "lease"
+    """A lease was granted; the entry's path is the lease's path or glob."""
+    RENEW = "renew"
+    """A lease got another duration."""
+    RELEASE = "release"
+    """A lease ended before its session did."""
+    RECLASSIFY = "reclassify"
+    """The document's type changed, nothing else."""
+    REFUSE = "refuse"
+    """A write was not allowed; nothing changed, its text is kept."""
+    REPEAT = "repeat"
+    """The same refused write came again; it is counted."""
+    DISCARD = "discard"
+    """A refused write's text was thrown away."""
+    UNLOCK = "unlock"
+    """Agents may write a protected document for a while."""
+    LOCK = "lock"
+    """An unlock has ended."""
+
+
+class Permit(StrEnum):
+    """What the rules say to one action."""
+
+    YES = "yes"
+    CONFIRM = "confirm"
+    """Only with the user's explicit confirmation, which is recorded."""
+    NO = "no"
 
 
 class DocumentInfo(msgspec.Struct, frozen=True, array_like=True):
@@ -92,7 +131,7 @@ class DocumentInfo(msgspec.Struct, frozen=True, array_like=True):
 
 
 class LogEntry(msgspec.Struct, frozen=True, array_like=True):
-    """One operation's effect on one document, or a session's begin or end."""
+    """One operation's effect on one document, or what became of a session or a lease."""
 
     seq: Count
     time_ms: Count
@@ -102,9 +141,10 @@ class LogEntry(msgspec.Struct, frozen=True, array_like=True):
     session: str
     action: Action
     path: str
-    """The document's path after the operation; empty for entries about a session."""
+    """The document's path after the operation, or the lease's; empty for entries about a
+    session."""
     revision: Count
-    """The revision made; 0 for entries about a session."""
+    """The revision made; 0 if none was."""
     added: Count
     """Lines added."""
     removed: Count
@@ -132,3 +172,109 @@ class SessionInfo(msgspec.Struct, frozen=True, array_like=True):
     pid: Count
     predecessor: str
     """The session of the same agent that this one followed, or empty."""
+    model: str = ""
+    transport: str = ""
+    """By what its client said it is connected, such as `ipc` or `tcp`."""
+    last_seen_ms: Count = 0
+    """When the last sign of life came, UTC milliseconds; 0 for a session that has ended."""
+    ended_ms: Count = 0
+    """When it ended, UTC milliseconds; 0 for an open session."""
+    reason: str = ""
+    """Why it ended."""
+    leases: Count = 0
+    """How many leases it holds."""
+
+
+class LeaseInfo(msgspec.Struct, frozen=True, array_like=True):
+    """One lease as a listing shows it, and as its holder gets it."""
+
+    token: Count
+    """The fencing token: the seq of the operation that granted it. A later grant has a higher
+    one."""
+    path: str
+    """The path or glob that it covers; it follows a document that is moved."""
+    shared: bool
+    """Whether others may hold shared leases on the same documents."""
+    actor: Actor
+    holder: str
+    """The holder's name."""
+    session: str
+    ttl_seconds: Seconds
+    """How long it lasts after the holder's last sign of life."""
+    left_seconds: Seconds
+    """How long it lasts unless the holder gives another one."""
+    granted_ms: Count
+    """When it was granted, UTC milliseconds."""
+
+
+class WaiterInfo(msgspec.Struct, frozen=True, array_like=True):
+    """One request that waits for a lease; they are granted in the order in which they came."""
+
+    path: str
+    shared: bool
+    name: str
+    session: str
+    left_seconds: Seconds
+    """How long it will wait."""
+    deadlock: str = ""
+    """Who waits for whom in a circle, if this one does; the first whose time is over gives way."""
+
+
+class PermissionEntry(msgspec.Struct, frozen=True, array_like=True):
+    """What the asker may do to documents of one type, or to one document."""
+
+    type: DocumentType
+    action: str
+    """`create`, `append`, `modify`, `delete`, `move` or `reclassify`."""
+    permit: Permit
+    reason: str
+    """Why not, and who can grant it how; empty if it is allowed without more."""
+
+
+class GrantInfo(msgspec.Struct, frozen=True, array_like=True):
+    """An unlock that holds at present."""
+
+    path: str
+    """Where the document is now: the unlock follows it."""
+    agent: str
+    """The agent it is for; empty: every agent."""
+    seconds_left: Seconds
+    granted_by: str
+    seq: Count
+    """The operation that granted it."""
+
+
+class ViolationInfo(msgspec.Struct, frozen=True, array_like=True):
+    """A refused write that waits for a user's decision."""
+
+    id: str
+    seq: Count
+    time_ms: Count
+    """UTC milliseconds of the first attempt."""
+    actor: Actor
+    author: str
+    session: str
+    """Empty if a file was changed past the coordinator."""
+    action: Action
+    path: str
+    rule: str
+    """The name of the rule that refused it."""
+    code: ErrorCode
+    reason: str
+    size: Count
+    """Bytes of text that are kept."""
+    count: Count
+    """How often the same was tried."""
+
+
+class RefusedText(msgspec.Struct, frozen=True, array_like=True):
+    """One text of a refused write."""
+
+    path: str
+    action: Action
+    base_revision: Count
+    """The revision that it changes; 0 if it would have created the document."""
+    size: Count
+    kept: bool
+    """Whether the text is there: not if the quarantine was full, or it is too much for a reply."""
+    content: bytes

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 from typing import Final, NewType
 
 from .errors import InvalidPath
@@ -69,6 +70,8 @@ def _fold_segment(segment: str) -> str:
     return unicodedata.normalize("NFKC", visible.casefold()).replace("/", "\u2215")
 
 
+# A path is parsed wherever it comes in, so several times for one operation. Refusals are not kept.
+@lru_cache(maxsize=4096)
 def parse_path(text: str) -> DocumentPath:
     """Return `text` as a document path: relative, `/`-separated, NFC.
 

@@ -8,20 +8,39 @@ from __future__ import annotations
 import msgspec
 
 from .errors import ErrorInfo
-from .model import Action, DocumentInfo, DocumentType, LogEntry, SessionInfo
+from .model import (
+    Action,
+    Actor,
+    DocumentInfo,
+    DocumentType,
+    GrantInfo,
+    LeaseInfo,
+    LogEntry,
+    PermissionEntry,
+    RefusedText,
+    SessionInfo,
+    ViolationInfo,
+    WaiterInfo,
+)
 from .scalars import Count, Seconds
 
 __all__ = [
     "Committed",
     "Done",
     "Document",
+    "EventPage",
+    "LeaseList",
+    "Leased",
     "LogPage",
     "Opened",
     "Page",
+    "PermissionReport",
     "Refused",
     "Reply",
     "SessionList",
     "StatusReport",
+    "ViolationPage",
+    "ViolationReport",
     "WriteResult",
 ]
 
@@ -45,6 +64,9 @@ class Opened(_Message, frozen=True, tag="opened"):
     next_number: Count
     """The smallest request number not yet used in this session, for one that comes back."""
     predecessor: str = ""
+    leases: tuple[LeaseInfo, ...] = ()
+    """What the session holds: of its own if it comes back, or what its predecessor held, with new
+    tokens."""
 
 
 class Done(_Message, frozen=True, tag="done"):
@@ -68,6 +90,9 @@ class Committed(_Message, frozen=True, tag="committed"):
     results: tuple[WriteResult, ...]
     commit: str = ""
     """The git commit id; only with `durability="git"`."""
+    warnings: tuple[LeaseInfo, ...] = ()
+    """Leases of others that cover what was written, when leases are advisory. A repeated request is
+    answered without them."""
 
 
 class Document(_Message, frozen=True, tag="document"):
@@ -102,6 +127,31 @@ class SessionList(_Message, frozen=True, tag="sessions"):
     sessions: tuple[SessionInfo, ...]
 
 
+class Leased(_Message, frozen=True, tag="leased"):
+    """The session holds the lease."""
+
+    lease: LeaseInfo
+
+
+class LeaseList(_Message, frozen=True, tag="leases"):
+    """A page of the leases, and with the first page who waits for one."""
+
+    leases: tuple[LeaseInfo, ...]
+    waiters: tuple[WaiterInfo, ...]
+    """In the order in which they came."""
+    more: bool
+
+
+class EventPage(_Message, frozen=True, tag="events"):
+    """What happened, oldest first."""
+
+    events: tuple[LogEntry, ...]
+    cursor: Count
+    """Everything up to this operation was looked at: the `since` of the next request."""
+    more: bool
+    """Whether there is more already, so that the next request need not wait."""
+
+
 class StatusReport(_Message, frozen=True, tag="status"):
     """How the coordinator and the store are."""
 
@@ -134,10 +184,56 @@ class StatusReport(_Message, frozen=True, tag="status"):
     """What does not work at present: disk, git or files; empty if all is well."""
 
 
+class PermissionReport(_Message, frozen=True, tag="permissions"):
+    """What the asker may do, and why not the rest."""
+
+    actor: Actor
+    path: str
+    """The path asked about; empty if it was about all types."""
+    exists: bool
+    """Whether there is a document at the path."""
+    entries: tuple[PermissionEntry, ...]
+    grants: tuple[GrantInfo, ...]
+    """The unlocks that hold at present: of the document, or of all."""
+
+
+class ViolationPage(_Message, frozen=True, tag="violations"):
+    """A page of refused writes, newest first."""
+
+    violations: tuple[ViolationInfo, ...]
+    more: bool
+
+
+class ViolationReport(_Message, frozen=True, tag="violation"):
+    """One refused write."""
+
+    violation: ViolationInfo
+    texts: tuple[RefusedText, ...]
+    """What it brought; the first one with the refused path is what was refused."""
+    diff: str
+    """From the document as it is now to what it would have become, bounded."""
+
+
 class Refused(_Message, frozen=True, tag="refused"):
     """The request was not carried out, or not to the end."""
 
     error: ErrorInfo
 
 
-Reply = Opened | Done | Committed | Document | Page | LogPage | SessionList | StatusReport | Refused
+Reply = (
+    Opened
+    | Done
+    | Committed
+    | Document
+    | Page
+    | LogPage
+    | SessionList
+    | Leased
+    | LeaseList
+    | EventPage
+    | StatusReport
+    | Refused
+    | PermissionReport
+    | ViolationPage
+    | ViolationReport
+)

@@ -11,36 +11,51 @@ from typing import Annotated
 
 import msgspec
 
-from .limits import OPERATIONS_MAX
+from .limits import LEASE_SECONDS_DEFAULT, OPERATIONS_MAX, UNLOCK_SECONDS_MAX
 from .model import Action, Actor, DocumentType, SessionKind
-from .scalars import Count
+from .scalars import Count, Seconds
 from .version import PROTOCOL_VERSION, PROTOCOL_VERSION_MIN
 
 __all__ = [
     "AcceptDraft",
+    "AcquireLease",
     "Add",
     "Append",
+    "ApplyViolation",
+    "CancelLease",
     "Close",
     "Delete",
+    "DiscardViolation",
     "Durability",
     "Edit",
+    "Events",
+    "EvictSession",
     "Heartbeat",
+    "Leases",
     "ListDocuments",
+    "Lock",
     "Log",
     "Move",
     "Open",
     "Operation",
+    "Permissions",
     "Ping",
     "Put",
     "Read",
+    "Reclassify",
+    "ReleaseLease",
+    "RenewLease",
     "Request",
     "Restore",
     "SectionEdit",
     "SectionMode",
     "Sessions",
+    "ShowViolation",
     "Status",
     "Stop",
     "Transact",
+    "Unlock",
+    "Violations",
 ]
 
 
@@ -144,7 +159,34 @@ class AcceptDraft(_Message, frozen=True, tag="accept"):
     draft: str
 
 
-Operation = Put | Append | Edit | SectionEdit | Delete | Move | Restore | Add | AcceptDraft
+class Reclassify(_Message, frozen=True, tag="reclassify"):
+    """Change the document's type, and with it who may write it. Users only."""
+
+    path: str
+    type: DocumentType
+    if_revision: Count | None = None
+
+
+class ApplyViolation(_Message, frozen=True, tag="apply"):
+    """Write what was refused, joined with what has changed since. Users only."""
+
+    violation: str
+    """`violation` of the refusal."""
+
+
+Operation = (
+    Put
+    | Append
+    | Edit
+    | SectionEdit
+    | Delete
+    | Move
+    | Restore
+    | Add
+    | AcceptDraft
+    | Reclassify
+    | ApplyViolation
+)
 
 
 # ---- requests -------------------------------------------------------------------------------
@@ -178,6 +220,8 @@ class Open(_Message, frozen=True, tag="open"):
     """Supersede a live session of the same agent."""
     ephemeral: bool = False
     """A one-shot: it leaves no trace of its own unless it changes something."""
+    transport: str = ""
+    """By what the client is connected, such as `ipc` or `tcp`; only shown."""
 
 
 class Heartbeat(_Message, frozen=True, tag="heartbeat"):
@@ -197,6 +241,12 @@ class Transact(_Message, frozen=True, tag="transact"):
     durability: Durability = Durability.JOURNAL
     message: str = ""
     """One line about why, kept in the commit; may be empty."""
+    leases: Annotated[tuple[Count, ...], msgspec.Meta(max_length=OPERATIONS_MAX)] = ()
+    """Tokens of the leases under which this is done. With any, the transaction is refused unless
+    all of them are current leases of the session, and no document of it is under a lease that is
+    not among them."""
+    confirm: bool = False
+    """Override what only needs a user's confirmation, on record. Users only."""
 
 
 class Read(_Message, frozen=True, tag="read"):
@@ -235,11 +285,138 @@ class Status(_Message, frozen=True, tag="status"):
 
 
 class Sessions(_Message, frozen=True, tag="sessions"):
-    """Return the sessions the coordinator knows, live ones first."""
+    """Return sessions: the open ones, those seen last first, then ended ones, newest first."""
+
+    id: str = ""
+    """Only sessions whose id begins with this."""
+    name: str = ""
+    """Only this agent's or user's."""
+    ended: bool = False
+    """Also those that have ended."""
+    limit: Count = 1000
+
+
+class EvictSession(_Message, frozen=True, tag="evict"):
+    """End another session: its leases are free, and its process can change nothing. Users only."""
+
+    session: str
+    """The whole id."""
+    reason: str = ""
+
+
+class AcquireLease(_Message, frozen=True, tag="acquire_lease"):
+    """Ask for a lease on a path or a glob. The session holds it as long as it lives, and renews it
+    with every sign of life. A session that has this lease already gets it again."""
+
+    path: str
+    shared: bool = False
+    """Whether others may hold shared leases on the same documents."""
+    ttl_seconds: Seconds = LEASE_SECONDS_DEFAULT
+    """How long it lasts after the session's last sign of life."""
+    wait_seconds: Seconds = 0.0
+    """How long to wait behind others; 0: be refused at once if it is not free."""
+    steal: bool = False
+    """End the leases that are in the way. Users only."""
+
+
+class RenewLease(_Message, frozen=True, tag="renew_lease"):
+    """Let a lease last for its whole duration from here on, or for another one."""
+
+    token: Count
+    ttl_seconds: Seconds = 0.0
+    """Its duration from here on; 0: as before."""
+
+
+class ReleaseLease(_Message, frozen=True, tag="release_lease"):
+    """End a lease of this session."""
+
+    token: Count
+
+
+class CancelLease(_Message, frozen=True, tag="cancel_lease"):
+    """Undo a request for a lease whose answer nobody waits for any more: it stops waiting, or what
+    it was granted is released."""
+
+    number: Count
+    """The number of the `AcquireLease`."""
+
+
+class Leases(_Message, frozen=True, tag="leases"):
+    """Return a page of the leases, in the order in which they were granted, and who waits."""
+
+    path: str = ""
+    """Only leases that cover this path, or overlap this glob."""
+    session: str = ""
+    after: Count = 0
+    """Only leases with a higher token: the last one of the page before."""
+    limit: Count = 1000
+
+
+class Events(_Message, frozen=True, tag="events"):
+    """Return what happened after an operation, oldest first; wait for it if nothing has yet.
+
+    Whoever goes on from the cursor of each page sees everything, once, however long it was away.
+    """
+
+    since: Count
+    """Only events with a greater seq."""
+    limit: Count = 100
+    """Events of a page; those of one operation are never parted, so it may be a few more."""
+    wait_seconds: Seconds = 0.0
+    """How long to wait for the first one."""
+    path: str = ""
+    """Only what concerns this path, or paths that this glob matches."""
+    author: str = ""
+    actions: Annotated[tuple[Action, ...], msgspec.Meta(max_length=32)] = ()
+    """Only these; all if none is given."""
 
 
 class Ping(_Message, frozen=True, tag="ping"):
     """Do nothing, and say so: measures the way there and back."""
+
+
+class Permissions(_Message, frozen=True, tag="permissions"):
+    """Return what the asker may do, and why not the rest."""
+
+    path: str = ""
+    """One document, or a path where there is none; empty: all types."""
+
+
+class Unlock(_Message, frozen=True, tag="unlock"):
+    """Let agents write a protected document for a while. Users only."""
+
+    path: str
+    agent: str = ""
+    """The agent; empty: every agent."""
+    seconds: Annotated[int, msgspec.Meta(ge=1, le=UNLOCK_SECONDS_MAX)] = 600
+
+
+class Lock(_Message, frozen=True, tag="lock"):
+    """End unlocks before their time. Users only."""
+
+    path: str
+    agent: str = ""
+    """Only the unlock for this agent; empty: all unlocks of the document."""
+
+
+class Violations(_Message, frozen=True, tag="violations"):
+    """Return a page of refused writes that wait, newest first; an agent sees its own."""
+
+    before: Count = 0
+    """Only those with a smaller seq; 0 for no bound."""
+    limit: Count = 50
+
+
+class ShowViolation(_Message, frozen=True, tag="violation"):
+    """Return one refused write with its text, and what it would change. Users only."""
+
+    violation: str
+
+
+class DiscardViolation(_Message, frozen=True, tag="discard"):
+    """Throw a refused write's text away; that it was refused stays on record. Users only."""
+
+    violation: str
 
 
 class Stop(_Message, frozen=True, tag="stop"):
@@ -256,6 +433,19 @@ Request = (
     | Log
     | Status
     | Sessions
+    | EvictSession
+    | AcquireLease
+    | RenewLease
+    | ReleaseLease
+    | CancelLease
+    | Leases
+    | Events
     | Ping
     | Stop
+    | Permissions
+    | Unlock
+    | Lock
+    | Violations
+    | ShowViolation
+    | DiscardViolation
 )

@@ -21,7 +21,7 @@ _STAND_IN = """
 import fcntl, json, os, socket, sys, time
 if sys.argv[1] == "init":
     if "bad" in sys.argv[2]:
-        sys.exit("error: not here")
+        sys.exit("error: not here\\nhint: try elsewhere")
     os.makedirs(sys.argv[2])
     sys.exit(0)
 run = os.path.join(sys.argv[3], ".agent-trace", "run")
@@ -140,5 +140,6 @@ def test_an_endpoint_file_that_says_nothing_is_no_coordinator(root: Path, text: 
 def test_a_store_is_made_by_the_coordinator(root: Path) -> None:
     launch.create_store(root / "new")
     assert (root / "new").is_dir()
-    with pytest.raises(StoreNotCreated, match="^not here$"):
+    with pytest.raises(StoreNotCreated, match="^not here$") as raised:
         launch.create_store(root / "bad")
+    assert raised.value.hint == "try elsewhere"

@@ -10,9 +10,10 @@ from __future__ import annotations
 import random
 import sys
 import time
-from contextlib import AsyncExitStack
+from typing import Final, assert_never
 
 import anyio
+import anyio.abc
 import anyio.to_thread
 import msgspec
 
@@ -23,10 +24,10 @@ from .messages import Crewed, Join, Result, Task
 
 __all__ = ["CONTENDED_PATH", "contended_line", "contended_text", "main"]
 
-CONTENDED_PATH = "board.md"
+CONTENDED_PATH: Final = "board.md"
 """The one document that all agents read, modify and write."""
 
-CREATE_OPERATIONS = 50
+CREATE_OPERATIONS: Final = 50
 """Documents created by one transaction: preparation, not measured."""
 
 
@@ -144,23 +145,51 @@ async def _do(agents: list[Agent], task: Task) -> Result:
     return work.result
 
 
+class _Crew:
+    """The connected agents of this process.
+
+    Each connection lives in a task of its own: nested in one task, every request would walk through
+    the cancel scopes of all the others, and the client would look slower than it is.
+    """
+
+    def __init__(self, group: anyio.abc.TaskGroup) -> None:
+        self.agents: list[Agent] = []
+        self._group = group
+        self._leaving = anyio.Event()
+
+    async def join(self, store: str, names: list[str]) -> None:
+        """Connect so many agents, one after the other, so that they keep their order."""
+        for name in names:
+            self.agents.append(await self._group.start(self._stay, store, name))
+
+    async def _stay(
+        self, store: str, name: str, *, task_status: anyio.abc.TaskStatus[Agent]
+    ) -> None:
+        async with connect(store, agent=name, program="bench", autostart=False) as agent:
+            task_status.started(agent)
+            await self._leaving.wait()
+
+    def leave(self) -> None:
+        """Close all sessions."""
+        self._leaving.set()
+
+
 async def _obey() -> None:
-    agents: list[Agent] = []
-    async with AsyncExitStack() as stack:
-        while line := await anyio.to_thread.run_sync(
-            sys.stdin.buffer.readline, abandon_on_cancel=True
-        ):
-            answer: Crewed | Result
-            if not agents:
-                join = msgspec.json.decode(line, type=Join)
-                for name in join.agents:
-                    opening = connect(join.store, agent=name, program="bench", autostart=False)
-                    agents.append(await stack.enter_async_context(opening))
-                answer = Crewed(len(agents))
-            else:
-                answer = await _do(agents, msgspec.json.decode(line, type=Task))
+    async with anyio.create_task_group() as group:
+        crew = _Crew(group)
+        while line := await anyio.to_thread.run_sync(sys.stdin.buffer.readline):
+            order = msgspec.json.decode(line, type=Join | Task)
+            match order:
+                case Join():
+                    await crew.join(order.store, order.agents)
+                    answer: Crewed | Result = Crewed(len(crew.agents))
+                case Task():
+                    answer = await _do(crew.agents, order)
+                case _:
+                    assert_never(order)
             sys.stdout.buffer.write(msgspec.json.encode(answer) + b"\n")
             sys.stdout.buffer.flush()
+        crew.leave()
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ import msgspec
 __all__ = ["Crewed", "Join", "Result", "Task"]
 
 
-class Join(msgspec.Struct, frozen=True):
+class Join(msgspec.Struct, frozen=True, tag=True):
     """Connect these agents; answered with `Crewed`."""
 
     store: str
@@ -22,7 +22,7 @@ class Crewed(msgspec.Struct, frozen=True):
     agents: int
 
 
-class Task(msgspec.Struct, frozen=True, kw_only=True):
+class Task(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Let agents work; answered with `Result`."""
 
     kind: Literal["put", "ping", "create", "contend"]
@@ -33,7 +33,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float = 0.0
     """How long; 0: until `count` is reached."""
     count: int = 0
-    """How many operations of all agents of the process together."""
+    """How many operations of all agents of the process together; of each agent for `contend`."""
     depth: int = 1
     """Operations that each agent has under way at once."""
     first_document: int = 0

@@ -79,7 +79,7 @@ class Row(msgspec.Struct, kw_only=True):
     p99_seconds: float | None = None
     note: str = ""
     samples: list[float]
-    """The value of each run."""
+    """The value of each run; of `memory`, the MiB after each tenth of the writes."""
     asked: bool = True
     """Whether the target is judged: a reduced run measures something else than what is asked."""
 
@@ -107,9 +107,7 @@ def median(values: Sequence[float]) -> float:
 
 def ratios(above: Sequence[float], below: Sequence[float]) -> list[float]:
     """Return the ratio of each run, so that what slows one run down slows both of its sides."""
-    return [
-        one / other if other else math.nan for one, other in zip(above, below, strict=True)
-    ]
+    return [one / other if other else math.nan for one, other in zip(above, below, strict=True)]
 
 
 def fold(runs: Sequence[Measured]) -> tuple[float, float, float]:

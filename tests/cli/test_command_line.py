@@ -18,6 +18,7 @@ from agent_trace.testing import accept_all
 from agent_trace_protocol import (
     Action,
     Actor,
+    Append,
     Committed,
     Conflict,
     ConflictInfo,
@@ -28,12 +29,15 @@ from agent_trace_protocol import (
     LogEntry,
     LogPage,
     Open,
+    Operation,
     Page,
     PermissionDenied,
     Put,
     Read,
     Reply,
     Request,
+    SectionEdit,
+    SectionMode,
     Transact,
     WriteResult,
 )
@@ -59,16 +63,45 @@ def _run(*arguments: str, input: str | None = None) -> Result:
     return CliRunner().invoke(cli, arguments, input=input)
 
 
+_CONFLICTS = {
+    "overlap.md": ConflictInfo("overlap.md", 1, 3, "bob", 5, "-a\n+b\n", "draft-2", False),
+    "file.md": ConflictInfo("file.md", 0, 0),
+    "taken.md": ConflictInfo("taken.md", 0, 4, "bob", 5),
+    "gone.md": ConflictInfo("gone.md", 2, 0),
+    "moved on.md": ConflictInfo("moved on.md", 2, 3, "bob", 5),
+}
+
+
+def _log_page(request: Log) -> LogPage:
+    """A log of 300 sessions that began, below the first write and the one that ended last."""
+    if request.action is Action.DRAFT:
+        return LogPage((), False)
+    rows = [
+        (302, Action.CLOSE, "", "closed"),
+        (301, Action.PUT, "plan.md", "put +2 -1"),
+        *((seq, Action.OPEN, "", "connected") for seq in range(300, 1, -1)),
+        (1, Action.CREATE, "plan.md", "create +1 -0"),
+    ]
+    entries = [
+        LogEntry(
+            *(seq, 0, Actor.AGENT, "ann", "s", action, path),
+            *((3, 2, 1) if path else (0, 0, 0)),
+            summary,
+            "c0ffee" * 6,
+        )
+        for seq, action, path, summary in rows
+        if (not request.before or seq < request.before) and request.action in (None, action)
+    ]
+    return LogPage(tuple(entries[: request.limit]), len(entries) > request.limit)
+
+
 def _script(request: Request) -> Reply | None:
     if isinstance(request, ListDocuments):
         plan = DocumentInfo(1, "plan.md", DocumentType.PLAN, 3, 2048, 7, 0, "ann")
         evil = DocumentInfo(2, "\x1b[31mx.md", DocumentType.SCRATCH, 1, 5, 8, 0, "bob")
         return Page((plan, evil), False)
     if isinstance(request, Log):
-        entry = LogEntry(
-            7, 0, Actor.AGENT, "ann", "s", Action.PUT, "plan.md", 3, 2, 1, "put +2 -1", "c0ffee" * 6
-        )
-        return LogPage((entry,), False)
+        return _log_page(request)
     if isinstance(request, Read):
         content = b"\xff\xfe" if request.path == "binary" else "é\n".encode()
         return wire.Document("plan.md", DocumentType.PLAN, 3, content, 7, 0, "ann")
@@ -77,6 +110,8 @@ def _script(request: Request) -> Reply | None:
         assert isinstance(operation, Put)
         if operation.path == "reference.md":
             raise PermissionDenied("an agent may not write reference.md")
+        if operation.path in _CONFLICTS:
+            raise Conflict("no", _CONFLICTS[operation.path])
         if operation.if_revision == 1:
             info = ConflictInfo("plan.md", 1, 3, "bob", 5, "-old\n+new\n", "draft-1", True)
             raise Conflict("plan.md is at revision 3, not 1", info)
@@ -98,10 +133,15 @@ def test_the_version_is_told() -> None:
 def test_help_lists_every_command() -> None:
     listed = _run("--help").stdout
     for command in (
-        *("init", "status", "stop", "connect", "disconnect", "sessions"),
-        *("add", "write", "append", "edit", "rm", "mv", "restore", "read", "ls", "log"),
+        *("init", "status", "stop", "connect", "disconnect", "sessions", "completion"),
+        *("add", "write", "append", "edit", "section", "rm", "mv", "restore", "accept"),
+        *("read", "ls", "log", "serve"),
     ):
         assert f"\n  {command} " in listed
+
+
+def test_no_line_of_the_help_is_cut() -> None:
+    assert "..." not in _run("--help").stdout.replace("[ARGS]...", "")
 
 
 def test_a_command_that_does_not_exist_is_a_wrong_use() -> None:
@@ -186,11 +226,27 @@ def test_lists_are_one_json_object_a_line(endpoint: str) -> None:
     assert len(lines) == 2
 
 
-def test_log_prints_what_happened(endpoint: str) -> None:
+def test_log_leaves_sessions_out_however_many_there_are(endpoint: str) -> None:
     assert _run("log", "--store", endpoint).stdout == (
         "SEQ  TIME                 AUTHOR  ACTION  DOCUMENT   LINES  COMMIT\n"
-        "7    1970-01-01 00:00:00  ann     put     plan.md@3  +2 -1  c0ffeec0ff  put +2 -1\n"
+        "301  1970-01-01 00:00:00  ann     put     plan.md@3  +2 -1  c0ffeec0ff  put +2 -1\n"
+        "1    1970-01-01 00:00:00  ann     create  plan.md@3  +2 -1  c0ffeec0ff  create +1 -0\n"
     )
+    first = _run("log", "--store", endpoint, "-n", "1").stdout.splitlines()
+    assert [line.split()[0] for line in first] == ["SEQ", "301"]
+
+
+@pytest.mark.parametrize(
+    "more", [("--all",), ("--session", "s"), ("--action", "close"), ("--json",)]
+)
+def test_log_has_sessions_when_they_are_asked_for(endpoint: str, more: tuple[str, ...]) -> None:
+    printed = _run("log", "--store", endpoint, "-n", "2", *more).stdout
+    assert "closed" in printed
+
+
+def test_nothing_that_matches_is_not_nothing_at_all(endpoint: str) -> None:
+    result = _run("log", "--store", endpoint, "--action", "draft")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "no entries match\n")
 
 
 def test_read_prints_the_document_and_nothing_else(endpoint: str) -> None:
@@ -223,6 +279,48 @@ def test_a_write_waits_for_git_unless_told_otherwise(endpoint: str) -> None:
     assert json.loads(result.stdout)["commit"].endswith("journal")
 
 
+def test_a_text_of_the_command_line_ends_its_last_line(tmp_path: Path) -> None:
+    written: list[bytes] = []
+
+    def script(request: Request) -> Reply | None:
+        if isinstance(request, Transact):
+            operation = request.operations[0]
+            assert isinstance(operation, Put | Append | SectionEdit)
+            written.append(operation.content)
+        return accept_all(request)
+
+    (tmp_path / "content").write_bytes(b"exactly")
+    with serving(tmp_path / "t", script) as address:
+        for text in ("# Plan", "# Plan\n", ""):
+            _run("write", "a.md", "--store", address, "--text", text)
+        _run("append", "a.md", "--store", address, "--text", "more")
+        _run("section", "a.md", "Plan", "--store", address, "--text", "body")
+        _run("write", "a.md", "--store", address, "--file", "content")
+        _run("write", "a.md", "--store", address, input="piped")
+    assert written == [
+        *(b"# Plan\n", b"# Plan\n", b"", b"more\n", b"body\n"),
+        *(b"exactly", b"piped"),
+    ]
+
+
+def test_section_replaces_or_adds(tmp_path: Path) -> None:
+    asked: list[Operation] = []
+
+    def script(request: Request) -> Reply | None:
+        if isinstance(request, Transact):
+            asked.extend(request.operations)
+        return accept_all(request)
+
+    with serving(tmp_path / "t", script) as address:
+        arguments = ("section", "a.md", "## Next", "--text", "x", "--store", address)
+        assert _run(*arguments, "--if-revision", "4").exit_code == 0
+        assert _run(*arguments, "--append").exit_code == 0
+    assert asked == [
+        SectionEdit("a.md", "## Next", b"x\n", SectionMode.REPLACE, 4),
+        SectionEdit("a.md", "## Next", b"x\n", SectionMode.APPEND),
+    ]
+
+
 def test_content_comes_from_text_file_or_standard_input(endpoint: str, tmp_path: Path) -> None:
     (tmp_path / "content").write_text("from a file", encoding="utf-8")
     for more in (("--text", "x"), ("--file", "content"), ("--file", "-"), ()):
@@ -247,10 +345,45 @@ def test_a_conflict_shows_the_change_and_how_to_keep_both(endpoint: str) -> None
     assert result.exit_code == 1
     assert result.stderr == (
         "error: plan.md is at revision 3, not 1\n-old\n+new\n"
-        "hint: keep both changes with: agent-trace accept draft-1\n"
+        "hint: the two changes merge; keep both with: agent-trace accept draft-1\n"
     )
     error = json.loads(_run(*arguments, "--json").stderr)["error"]
     assert error["conflict"]["draft"] == "draft-1"
+
+
+@pytest.mark.parametrize(
+    ("path", "hint"),
+    [
+        (
+            "overlap.md",
+            "the two changes do not merge as they are: read it again (agent-trace read "
+            "overlap.md), and repeat yours on what it says now",
+        ),
+        (
+            "file.md",
+            "agent-trace add TYPE file.md makes the file a document; else choose another path, "
+            "or move the file away",
+        ),
+        (
+            "taken.md",
+            "work with what is there (agent-trace read taken.md), or choose another path",
+        ),
+        (
+            "gone.md",
+            "it was removed or never there (agent-trace log gone.md); to make it anew, write it "
+            "without --if-revision",
+        ),
+        (
+            "moved on.md",
+            "read it again (agent-trace read 'moved on.md'), and repeat the change on what it "
+            "says now",
+        ),
+    ],
+)
+def test_the_hint_of_a_conflict_is_the_step_that_fits(endpoint: str, path: str, hint: str) -> None:
+    result = _run("write", path, "--text", "x", "--store", endpoint)
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1] == f"hint: {hint}"
 
 
 def test_a_command_that_needs_the_directory_says_so_of_an_address(endpoint: str) -> None:

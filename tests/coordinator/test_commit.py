@@ -11,10 +11,20 @@ from hypothesis import strategies as st
 from agent_trace_coordinator.core.records import (
     Change,
     Changed,
+    Discarded,
+    Drafted,
+    Kept,
+    LeaseExtended,
+    LeaseGranted,
+    LeaseReleased,
+    Locked,
     Record,
     RecordBody,
+    Repeated,
     SessionClosed,
     SessionOpened,
+    Unlocked,
+    Violated,
     content_digest,
     content_key,
     encode_record,
@@ -30,7 +40,15 @@ from agent_trace_coordinator.storage.commit import (
     render_commit,
     unescape_line,
 )
-from agent_trace_protocol import Action, Actor, DocumentType, SessionKind
+from agent_trace_protocol import (
+    Action,
+    Actor,
+    ConflictInfo,
+    DocumentType,
+    ErrorCode,
+    LeaseRefusal,
+    SessionKind,
+)
 
 CHAIN = bytes(range(32))
 
@@ -217,9 +235,62 @@ def changes(draw: st.DrawFn) -> tuple[Change, ...]:
     return tuple(made)
 
 
+RULE = st.from_regex(r"[a-z0-9-]+", fullmatch=True)
+KEPT = st.builds(
+    Kept,
+    st.sampled_from(Action),
+    TEXT,
+    st.sampled_from(DocumentType),
+    NUMBER,
+    NUMBER,
+    NUMBER,
+    st.binary(min_size=32, max_size=32),
+    NUMBER,
+)
+POLICY = st.one_of(
+    st.builds(
+        Violated,
+        RULE,
+        st.sampled_from(ErrorCode),
+        TEXT,
+        st.sampled_from(Action),
+        TEXT,
+        st.binary(min_size=16, max_size=16),
+        st.lists(KEPT, max_size=3).map(tuple),
+        st.sampled_from(["", "file"]),
+    ),
+    st.builds(Repeated, st.integers(0, 10**17), NUMBER),
+    st.builds(Discarded, st.integers(0, 10**17)),
+    st.builds(Unlocked, NUMBER, TEXT, st.sampled_from(["", "planner"]), NUMBER),
+    st.builds(Locked, st.lists(NUMBER, max_size=3).map(tuple), TEXT, TEXT),
+)
+
 BODIES = st.one_of(
-    st.builds(Changed, changes(), TEXT),
-    st.builds(SessionOpened, st.sampled_from(SessionKind), TEXT, TEXT, TEXT, NUMBER, NUMBER, TEXT),
+    POLICY,
+    st.builds(
+        Changed,
+        changes(),
+        TEXT,
+        st.just(0),
+        TEXT,
+        st.integers(0, 10**17),
+        st.sampled_from(["", "file"]),
+    ),
+    st.builds(
+        SessionOpened,
+        st.sampled_from(SessionKind),
+        TEXT,
+        TEXT,
+        TEXT,
+        NUMBER,
+        NUMBER,
+        TEXT,
+        st.booleans(),
+        TEXT,
+    ),
+    st.builds(LeaseGranted, PATH, st.booleans(), NUMBER, NUMBER),
+    st.builds(LeaseExtended, NUMBER, PATH, NUMBER),
+    st.builds(LeaseReleased, NUMBER, PATH, TEXT),
     st.builds(SessionClosed, TEXT),
 )
 RECORDS = st.builds(
@@ -249,6 +320,10 @@ def contents_of(record: Record) -> tuple[tuple[int, bytes], ...]:
 def body_of(trailers: CommitTrailers) -> RecordBody:
     if trailers.session_body is not None:
         return trailers.session_body
+    if trailers.policy_body is not None:
+        return trailers.policy_body
+    if trailers.lease_body is not None:
+        return trailers.lease_body
     return Changed(
         tuple(
             Change(
@@ -267,6 +342,10 @@ def body_of(trailers: CommitTrailers) -> RecordBody:
             for each in trailers.documents
         ),
         trailers.message,
+        trailers.accepts,
+        trailers.override,
+        trailers.applies,
+        trailers.source,
     )
 
 
@@ -301,9 +380,12 @@ def test_no_text_makes_a_line_that_looks_like_a_second_trailer(record: Record) -
     expected = {"Actor", "Agent", "Session", "Request", "Seq", "Epoch", "Time", "Action", "Chain"}
     # Read the most generous way: every kind of line end, spaces before the colon.
     keys = re.findall(r"^([A-Za-z-]+)\s*:", "\n".join(message.splitlines()[1:]), re.MULTILINE)
-    many = {"Document", "Content", "Moved-From"}
+    many = {"Document", "Content", "Moved-From", "Kept"}
     optional = {
         "Fingerprint",
+        "Ephemeral",
+        "Lease",
+        "Transport",
         "Kind",
         "Program",
         "Model",
@@ -311,12 +393,32 @@ def test_no_text_makes_a_line_that_looks_like_a_second_trailer(record: Record) -
         "Predecessor",
         "Process",
         "Reason",
+        "Override",
+        "Applies",
+        "Source",
+        "Refused",
+        "Violation",
+        "Count",
+        "Unlock",
+        "Unlocks",
+        "Path",
     }
     single = [key for key in keys if key not in many]
     assert len(single) == len(set(single))
     assert expected <= set(single) <= expected | optional
     assert keys.count("Document") == (len(body.changes) if isinstance(body, Changed) else 0)
     assert len(message.splitlines()[0]) <= SUBJECT_LENGTH_MAX
+
+
+@pytest.mark.parametrize("holder", ["ben", ""])
+def test_a_draft_says_who_held_the_lease_that_its_writer_had_lost(holder: str) -> None:
+    session = "b" * 26 if holder else ""
+    lost = LeaseRefusal("a b.md", holder, session, 41, 2.125, "draft-7")
+    drafted = Drafted(ConflictInfo("a b.md", 2, 3, draft="draft-7"), 64, 448, bytes(32), 5, lost)
+    made = entry(drafted, contents=((448, b"text\n"),))
+    trailers = parse_trailers(message_of(render_commit(made, "main", None)))
+    assert trailers.draft is not None
+    assert trailers.draft.lost == lost
 
 
 @given(TEXT)

@@ -18,19 +18,30 @@ from agent_trace_coordinator.storage.index import Index
 from agent_trace_coordinator.storage.journal import Journal
 from agent_trace_protocol import (
     AcceptDraft,
+    AcquireLease,
     Action,
     Actor,
     Append,
+    ApplyViolation,
     Close,
     Committed,
     Delete,
+    DiscardViolation,
+    DocumentType,
+    Leased,
+    Lock,
     Log,
     Move,
+    Opened,
     Operation,
     Put,
+    Reclassify,
     Refused,
+    ReleaseLease,
+    RenewLease,
     Restore,
     Transact,
+    Unlock,
 )
 from support.core import Desk, Member
 
@@ -73,12 +84,40 @@ def some_entries() -> list[Entry]:
     return desk.entries
 
 
+def lease_something(
+    draw: random.Random, desk: Desk, members: list[Member], member: Member, tokens: list[int]
+) -> list[int]:
+    """Ask for a lease, change or end one, or take a session over; return the new tokens."""
+    choice = draw.random()
+    if tokens and choice < 0.2:
+        member.ask(ReleaseLease(draw.choice(tokens)))
+    elif tokens and choice < 0.4:
+        member.ask(RenewLease(draw.choice(tokens), draw.choice([0.0, 20.0])))
+    elif choice < 0.5:
+        successor = Member(desk, member.name, Actor.AGENT)
+        opened = successor.open(takeover=True)
+        assert isinstance(opened, Opened)
+        members[[each.name for each in members].index(member.name)] = successor
+        return [lease.token for lease in opened.leases]
+    else:
+        path = draw.choice(["a.md", "b.md", "e.md", "c/*", "*.md", "F.md"])
+        wait = draw.choice([0.0, 5.0])
+        reply = member.ask(AcquireLease(path, draw.random() < 0.5, 100.0, wait))
+        if isinstance(reply, Leased):
+            return [reply.lease.token]
+    return []
+
+
 def random_history(seed: int) -> list[Entry]:
     """Return the records of a random life of a store: documents, drafts, sessions."""
     draw = random.Random(seed)
     desk = Desk()
     members = [desk.member(name) for name in ("ann", "ben", "cam")]
+    tokens: list[int] = []
     drafts: list[tuple[Member, str]] = []
+    violations: list[str] = []
+    user = desk.member("dan", Actor.USER)
+    user.do(Put("api.md", b"one\n", type=DocumentType.REFERENCE))
     for _ in range(60):
         member = draw.choice(members)
         path = draw.choice(["a.md", "b.md", "c/d.md", "e.md"])
@@ -97,11 +136,33 @@ def random_history(seed: int) -> list[Entry]:
         if drafts and draw.random() < 0.3:
             member, draft = drafts.pop()
             operations = (AcceptDraft(draft),)
+        if draw.random() < 0.1:
+            refused = member.ask(Transact((Put("api.md", draw.choice([text, b"same\n"])),)))
+            if isinstance(refused, Refused):
+                violations.append(refused.error.violation)
+            continue
+        if violations and draw.random() < 0.1:
+            waiting = violations.pop()
+            user.ask(Transact((ApplyViolation(waiting),)))
+            continue
+        if draw.random() < 0.1:
+            rights: list[Unlock | Lock] = [Unlock("api.md", "ann", 60), Lock("api.md")]
+            user.ask(draw.choice([*rights, Unlock("api.md")]))
+            user.ask(Transact((Reclassify("a.md", draw.choice(list(DocumentType))),)))
+            desk.tick(draw.choice([0, 1]))
+            continue
+        if draw.random() < 0.1 and "b.md" in desk.state.by_path:
+            desk.change_files(desk.found("b.md", draw.choice([text, b"nul\0"])))
+            continue
         if draw.random() < 0.05:
             member.ask(Close())
             members[members.index(member)] = desk.member(member.name)
             continue
-        reply = member.ask(Transact(operations))
+        if draw.random() < 0.3:
+            tokens += lease_something(draw, desk, members, member, tokens)
+            continue
+        leases = tuple(draw.sample(tokens, 1)) if tokens and draw.random() < 0.2 else ()
+        reply = member.ask(Transact(operations, leases=leases))
         if isinstance(reply, Refused) and reply.error.conflict and reply.error.conflict.draft:
             drafts.append((member, reply.error.conflict.draft))
         else:
@@ -286,3 +347,24 @@ def test_the_record_of_a_request_is_found_after_the_session_has_ended(
     assert index.request(agent.session, 2) is None
     assert index.session_ended(agent.session) == "closed"
     index.close()
+
+
+def test_a_discarded_text_is_gone_from_the_database_and_everything_else_still_verifies(
+    path: Path,
+) -> None:
+    desk = Desk()
+    user, agent = desk.member("ann", Actor.USER), desk.member()
+    user.do(Put("api.md", b"one\n", type=DocumentType.REFERENCE))
+    kept = agent.fail(Put("api.md", b"kept " * 100)).violation
+    gone = agent.fail(Put("api.md", b"not to be kept " * 100)).violation
+    user.ask(DiscardViolation(gone))
+    journal = Journal(path)
+    journal.append(desk.entries, [])
+    journal.close()
+    assert b"not to be kept" not in path.read_bytes()
+    assert b"kept kept" in path.read_bytes()
+    index = Index(path)
+    assert [entry.record for entry in index.entries(1)] == [entry.record for entry in desk.entries]
+    index.close()
+    loaded = load(path)
+    assert [f"violation-{seq}" for seq in loaded.violations] == [kept]

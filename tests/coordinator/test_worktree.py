@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import stat
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -317,3 +319,74 @@ def test_what_an_earlier_life_left_half_written_is_removed(store: Store) -> None
     (store.temporary / "123-4").write_bytes(b"half")
     open_tree(store).close()
     assert os.listdir(store.temporary) == []
+
+
+@pytest.mark.parametrize("swapped", ["directory", "document"])
+def test_a_symlink_swapped_in_at_any_moment_never_leads_out_of_the_store(
+    store: Store, tree: FileTree, tmp_path: Path, swapped: str
+) -> None:
+    """The one who swaps runs beside us; nothing may be written, read or removed outside."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "b.md").write_bytes(b"secret")
+    place = store.root / "a" if swapped == "directory" else store.root / "a" / "b.md"
+    target = outside if swapped == "directory" else outside / "b.md"
+    tree.apply([FileUpdate("a/b.md", b"0")])
+    done = threading.Event()
+    swaps = 0
+
+    def swap() -> None:
+        nonlocal swaps
+        link = tmp_path / "link"
+        while not done.is_set():
+            try:
+                link.symlink_to(target)
+                # In one step, so that there is no moment in which nothing lies there.
+                if swapped == "directory":
+                    place.rename(tmp_path / f"aside-{swaps}")
+                link.rename(place)
+                swaps += 1
+            except OSError:
+                link.unlink(missing_ok=True)
+
+    thread = threading.Thread(target=swap)
+    thread.start()
+    try:
+        number = 0
+        # As many rounds as it takes for the other thread to have had its turns.
+        while number < 400 or swaps < 20:
+            number += 1
+            with contextlib.suppress(OSError):
+                tree.apply([FileUpdate("a/b.md", b"%d" % number)])
+            with contextlib.suppress(OSError, InvalidPath):
+                assert tree.read("a/b.md") != b"secret"
+            for captured in tree.capture(["a/b.md"]):
+                assert captured.content != b"secret"
+            with contextlib.suppress(OSError):
+                tree.apply([FileUpdate("a/b.md", None)])
+    finally:
+        done.set()
+        thread.join()
+    assert swaps > 0
+    assert {path.name: path.read_bytes() for path in outside.iterdir()} == {"b.md": b"secret"}
+
+
+def test_what_others_did_to_files_is_told_from_what_we_did(store: Store, tree: FileTree) -> None:
+    paths = ["a/b.md", "a/c.md", "d.md", "e/f.md"]
+    tree.apply([FileUpdate(path, b"ours") for path in paths])
+    assert tree.foreign(paths) == {}
+    (store.root / "a" / "b.md").write_bytes(b"theirs")
+    (store.root / "a" / "c.md").unlink()
+    (store.root / "d.md").unlink()
+    (store.root / "d.md").symlink_to("a/b.md")
+    (store.root / "e").rename(store.root / "g")
+    (store.root / "e").symlink_to("g")
+    assert sorted(tree.foreign(paths)) == paths
+    found = {each.path: each for each in tree.capture(paths)}
+    assert found["a/b.md"].content == b"theirs"
+    assert (found["a/c.md"].content, found["a/c.md"].problem) == (None, "")
+    assert found["d.md"].problem and found["e/f.md"].problem
+    tree.accept("a/b.md", found["a/b.md"].signature)
+    assert sorted(tree.foreign(paths)) == ["a/c.md", "d.md", "e/f.md"]
+    update = FileUpdate("a/b.md", b"new", found["a/b.md"].signature)
+    assert tree.apply([update]) == []

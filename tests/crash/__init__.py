@@ -9,7 +9,8 @@ device, without flushing its log: what was not synced is gone, as after a power 
     PYTHONPATH=tests .venv/bin/python -m crash first --fs ext4 --seconds 60
     PYTHONPATH=tests .venv/bin/python -m crash kill --mutant nodedup
 
-`first` cuts the power while a store is made and started for the first time. `--mutant` plants a bug
+`first` cuts the power while a store is made and started for the first time; `wound` damages the git
+repository between two lives, each way a cut could and some worse ones. `--mutant` plants a bug
 (`crash.mutant_coordinator`), to show that the harness fails when it has to.
 
 The parts: `client` is one agent's process, `workload` what it writes, `history` what it notes down,

@@ -45,7 +45,16 @@ from agent_trace_protocol import (
     session_id_of,
 )
 from agent_trace_protocol.layout import ENDPOINT_FILE, EndpointInfo
-from crash.history import Answer, Begun, Call, LogReader, LogWriter, Noticed, decode_call
+from crash.history import (
+    Answer,
+    Begun,
+    Call,
+    LogReader,
+    LogWriter,
+    Noticed,
+    Resumed,
+    decode_call,
+)
 from crash.workload import Workload
 
 __all__ = ["ClientConfig", "read_endpoint"]
@@ -112,9 +121,7 @@ class _Client:
 
     def run(self) -> None:
         config = self.config
-        self.log.note(
-            Begun(config.name, config.actor, config.key, str(session_id_of(config.key)))
-        )
+        self.log.note(Begun(config.name, config.actor, config.key, str(session_id_of(config.key))))
         self.take_over()
         while not (self.leaving and not self.waiting):
             if self.leaving and time.monotonic() > self.leave_by:
@@ -180,7 +187,7 @@ class _Client:
             envelope, body = self.receive()
             reply = decode_reply(body)
             if envelope.number == 0 and isinstance(reply, Opened):
-                self.check_opened(reply)
+                self.note_opened(reply)
                 self.resend()
                 return True
             if envelope.number == 0 and isinstance(reply, Refused):
@@ -195,13 +202,13 @@ class _Client:
             self.socket.close(linger=0)
             self.socket = None
 
-    def check_opened(self, opened: Opened) -> None:
-        if not self.committed_max < opened.next_number <= self.number + 1:
-            self.notice(
-                0,
-                f"next_number is {opened.next_number}; the highest committed request is "
-                f"{self.committed_max}, the highest sent {self.number}",
-            )
+    def note_opened(self, opened: Opened) -> None:
+        self.log.note(Resumed(opened.next_number))
+        if opened.next_number <= self.committed_max:
+            # What was acknowledged is gone: rightly so if that was said while the power was being
+            # cut, which is not this process's to judge. What the documents hold is unknown.
+            self.committed_max = 0
+            self.workload.forget()
 
     def resend(self) -> None:
         for number in sorted(self.waiting):
@@ -284,6 +291,7 @@ class _Client:
 
     def check_files(self, number: int, call: Call) -> None:
         """A request that waited for git has written its files as well."""
+        since = time.monotonic()
         request: Transact = decode_call(call)
         assert request.durability is Durability.GIT
         for operation in request.operations:
@@ -301,16 +309,22 @@ class _Client:
                 # The power was cut meanwhile.
                 return
             if found != expected:
-                self.notice(number, f"after its commit {path} holds {found!r}, not {expected!r}")
+                problem = f"after its commit {path} holds {found!r}, not {expected!r}"
+                self.notice(number, problem, since)
 
-    def notice(self, number: int, problem: str) -> None:
-        self.log.note(Noticed(number, time.monotonic(), problem))
+    def notice(self, number: int, problem: str, since: float | None = None) -> None:
+        now = time.monotonic()
+        self.log.note(Noticed(number, now if since is None else since, now, problem))
 
 
 def main() -> None:
     """Run the client that the first argument describes."""
     client = _Client(msgspec.json.decode(sys.argv[1], type=ClientConfig))
-    signal.signal(signal.SIGTERM, lambda *_: client.leave())
+
+    def leave(number: int, frame: object) -> None:
+        client.leave()
+
+    signal.signal(signal.SIGTERM, leave)
     # Ctrl-C in a terminal is for the controller, which then ends this process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:

@@ -14,7 +14,7 @@ import msgspec
 
 from agent_trace_protocol import Actor, Reply, Transact, decode_reply, decode_request
 
-__all__ = ["Answer", "Begun", "Call", "LogReader", "LogWriter", "Noticed", "decode_call"]
+__all__ = ["Answer", "Begun", "Call", "LogReader", "LogWriter", "Noticed", "Resumed", "decode_call"]
 
 
 class Begun(msgspec.Struct, frozen=True, tag="begun"):
@@ -53,16 +53,25 @@ class Answer(msgspec.Struct, frozen=True, tag="answer"):
         return decode_reply(self.body)
 
 
+class Resumed(msgspec.Struct, frozen=True, tag="resumed"):
+    """The session was opened, or opened again."""
+
+    next_number: int
+    """What the coordinator says is the smallest number not used yet."""
+
+
 class Noticed(msgspec.Struct, frozen=True, tag="noticed"):
     """The client itself saw something that must not be."""
 
     number: int
-    at: float
-    """When the looking ended."""
+    since: float
+    """When the looking began."""
+    until: float
+    """When it ended."""
     problem: str
 
 
-Line = Begun | Call | Answer | Noticed
+Line = Begun | Resumed | Call | Answer | Noticed
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder[Line](Line)

@@ -66,8 +66,8 @@ class Workload:
             operations.append(operation)
             sure = certain
         else:
-            for index in range(random.randint(2, 5) if kind > 0.85 else 1):
-                operations.append(self._own(index))
+            count = random.randint(2, 5) if kind > 0.85 else 1
+            operations += [self._own(index) for index in range(count)]
             if len(operations) > 1 and random.random() < 0.5:
                 operations.append(self._shared_append())
         durability = Durability.GIT if random.random() < GIT_SHARE else Durability.JOURNAL
@@ -80,9 +80,12 @@ class Workload:
             for result in reply.results:
                 self._revisions[result.path] = result.revision
         elif isinstance(reply, Refused):
-            # What the documents hold is not known for certain any more; begin with new ones.
-            self._generation += 1
-            self._texts.clear()
+            self.forget()
+
+    def forget(self) -> None:
+        """What the agent's documents hold is not known any more: begin with new ones."""
+        self._generation += 1
+        self._texts.clear()
 
     def text_of(self, path: str) -> bytes | None:
         """Return what one of the agent's own documents holds once all requests are done."""

@@ -23,8 +23,14 @@ from agent_trace_protocol import (
     Durability,
     ErrorCode,
     ErrorInfo,
+    GrantInfo,
+    LeaseInfo,
+    LeaseRefusal,
     LogEntry,
     Operation,
+    PermissionEntry,
+    Permit,
+    RefusedText,
     Reply,
     ReplyEnvelope,
     Request,
@@ -33,6 +39,8 @@ from agent_trace_protocol import (
     SessionInfo,
     SessionKind,
     SessionState,
+    ViolationInfo,
+    WaiterInfo,
     WriteResult,
     encode,
     error_from_info,
@@ -54,8 +62,15 @@ STRUCTURES: tuple[type[msgspec.Struct], ...] = (
     DocumentInfo,
     LogEntry,
     SessionInfo,
+    LeaseInfo,
+    WaiterInfo,
+    PermissionEntry,
+    GrantInfo,
+    ViolationInfo,
+    RefusedText,
     ErrorInfo,
     ConflictInfo,
+    LeaseRefusal,
 )
 
 ENUMERATIONS: tuple[type[enum.StrEnum], ...] = (
@@ -66,6 +81,7 @@ ENUMERATIONS: tuple[type[enum.StrEnum], ...] = (
     Action,
     Durability,
     SectionMode,
+    Permit,
 )
 
 Value = list["Value"] | bytes | str | float | bool | None

@@ -50,7 +50,7 @@ class Observer(Protocol):
     """Who watches the process from outside; see `checker.Checker`."""
 
     def on_started(self, life: int, now: float, state: State) -> None: ...
-    def on_handled(self, peer: bytes, now: float) -> None: ...
+    def on_handled(self, peer: bytes, frames: list[bytes], now: float) -> None: ...
     def on_submit(self, entry: Entry, now: float) -> None: ...
     def on_durable(self, batch: list[Entry]) -> None: ...
     def on_paused(self, start: float, end: float) -> None: ...
@@ -61,7 +61,8 @@ class Observer(Protocol):
 class _Lookup(Lookup):
     @property
     def pending_count(self) -> int:
-        return len(self._pending) + len(self._pending_contents)
+        """Whatever is kept until an operation is durable."""
+        return len(self._pending) + len(self._pending_contents) + len(self._pending_changes)
 
 
 class _Runtime(Runtime):
@@ -77,6 +78,11 @@ class _Runtime(Runtime):
     @property
     def read_only(self) -> bool:
         return bool(self._read_only)
+
+    @property
+    def waiting_count(self) -> int:
+        """Operations that somebody waits for."""
+        return len(self._held)
 
     @property
     def held_count(self) -> int:
@@ -121,14 +127,14 @@ class Coordinator:
         disk.commits.update(self._faults.commit_ids(disk.entries))
         disk.restore_files()
         index = SimulatedIndex(disk)
-        self.lookup = _Lookup(index, SimulatedTree(disk))
+        self.lookup = _Lookup(index, SimulatedTree(disk), files_seq=lambda: self.files.written_seq)
         process = _Life(self, self.life)
         self.git = SimulatedGit(
             disk,
             process,
             self._faults,
             self._random,
-            on_committed=lambda commits: runtime.on_committed(commits),
+            on_committed=self._committed,
             on_progress=lambda: runtime.on_shown(),
         )
         self.files = SimulatedFiles(
@@ -144,8 +150,8 @@ class Coordinator:
             self._faults,
             self._random,
             on_submit=self._submitted,
-            on_durable=lambda batch: self._durable(batch),
-            on_full=lambda error: self._full(error),
+            on_durable=self._durable,
+            on_full=self._full,
             on_healed=lambda: runtime.on_healed(),
         )
         runtime = self.runtime = _Runtime(
@@ -162,6 +168,9 @@ class Coordinator:
             idle_seconds=None,
         )
         runtime.run_queries_in(InlineTasks(process))
+        self.timeline.after(self._faults.start_seconds(), partial(self._serve, process, state))
+
+    def _serve(self, process: _Life, state: State) -> None:
         self.running = True
         self._observer.on_started(self.life, self.timeline.now, state)
         process.soon(TICK_SECONDS, partial(self._tick, process))
@@ -215,7 +224,7 @@ class Coordinator:
         waiting, self._inbox = self._inbox, deque()
         if self._random.random() < 0.5:
             # The timer may be served before the sockets are.
-            waiting.rotate(self._random.randrange(len(waiting) + 1))
+            self.enter(life, self.runtime.tick)
         for action in waiting:
             self.enter(life, action)
 
@@ -236,6 +245,9 @@ class Coordinator:
         if self.running:
             runtime = self.runtime
             check(runtime.state)
+            assert not runtime.read_only or not runtime.waiting_count, (
+                "requests wait for a disk that takes no writes"
+            )
             self._observer.on_state(runtime.state, runtime.read_only)
 
     def deliver(self, peer: bytes, frames: list[bytes]) -> None:
@@ -243,7 +255,7 @@ class Coordinator:
         self.enter(self.life, partial(self._receive, peer, frames))
 
     def _receive(self, peer: bytes, frames: list[bytes]) -> None:
-        self._observer.on_handled(peer, self.timeline.now)
+        self._observer.on_handled(peer, frames, self.timeline.now)
         self.runtime.receive(peer, frames)
 
     def _submitted(self, entry: Entry) -> None:
@@ -254,6 +266,9 @@ class Coordinator:
         self._observer.on_durable(batch)
         self._maybe_killed()
         self.runtime.on_durable(batch)
+
+    def _committed(self, commits: list[tuple[int, str]]) -> None:
+        self.runtime.on_committed(commits)
 
     def _full(self, error: JournalFull) -> None:
         self._observer.on_full(self.timeline.now)
@@ -290,7 +305,9 @@ class _Life:
         self._life = life
 
     def soon(self, delay: float, action: Callable[[], None]) -> None:
-        self._coordinator.timeline.after(delay, partial(self._coordinator.enter, self._life, action))
+        self._coordinator.timeline.after(
+            delay, partial(self._coordinator.enter, self._life, action)
+        )
 
     def disk_failed(self) -> None:
         self._coordinator.crash()

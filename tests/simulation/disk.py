@@ -12,7 +12,6 @@ from agent_trace_coordinator.core.records import (
     CHAIN_START,
     Change,
     Changed,
-    Drafted,
     Entry,
     Record,
     SessionClosed,
@@ -188,7 +187,7 @@ def _shown(record: Record) -> tuple[Change | None, ...]:
     """Return what a log shows of a record: its changes, or the record itself."""
     if isinstance(record.body, Changed):
         return record.body.changes
-    return () if isinstance(record.body, Drafted) else (None,)
+    return (None,) if isinstance(record.body, (SessionOpened, SessionClosed)) else ()
 
 
 class SimulatedTree:

@@ -6,18 +6,36 @@ absent in most seeds, and strong where they are present.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, contextmanager
 from random import Random
 from typing import Final
+from unittest.mock import patch
 
 from agent_trace_coordinator.core.records import Entry
+from agent_trace_coordinator.server import journal_stage, lookup, runtime
 
 from .stages import commit_id
 
-__all__ = ["FaultPlan"]
+__all__ = ["FaultPlan", "small_limits"]
 
 TROUBLE_SECONDS: Final = 40.0
 """How long faults go on before everything heals."""
+
+
+@contextmanager
+def small_limits(random: Random) -> Generator[None]:
+    """Let some seeds live with limits so small that they are met."""
+    with ExitStack() as stack:
+        for module, name, small in (
+            (journal_stage, "BATCH_RECORDS_MAX", random.choice((1, 2, 5))),
+            (runtime, "PENDING_RECORDS_MAX", random.choice((2, 6))),
+            (lookup, "CACHE_BYTES_MAX", random.choice((0, 100))),
+        ):
+            assert name in vars(module)
+            if random.random() < 0.15:
+                stack.enter_context(patch.dict(vars(module), {name: small}))
+        yield
 
 
 class FaultPlan:
@@ -31,9 +49,10 @@ class FaultPlan:
 
         self.loss = sometimes(0.4, random.uniform(0.0, 0.15))
         self.duplication = sometimes(0.5, random.uniform(0.0, 0.25))
-        self.delay_seconds = random.choice((0.0005, 0.002, 0.02, 0.1))
+        self.delay_seconds = random.choice((0.0005, 0.002, 0.02, 0.1, 0.4))
         self.sync_seconds = random.choice((0.0005, 0.003, 0.03, 0.3))
         self.git_seconds = random.choice((0.005, 0.1, 0.8))
+        self.slow_start = sometimes(0.15, 60.0)
         self.sync_failure = sometimes(0.15, 0.01)
         self.git_failure = sometimes(0.15, 0.1)
         # Means between two of each kind, seconds; 0: never.
@@ -58,6 +77,10 @@ class FaultPlan:
         """Return the commits that a start finds or makes: all of them."""
         return {entry.record.seq: commit_id(entry) for entry in entries}
 
+    def start_seconds(self) -> float:
+        """How long the coordinator is busy with git and files before it serves."""
+        return self._random.choice((0.001, 0.2, 0.2, self.slow_start))
+
     def repeat(
         self,
         mean_seconds: float,
@@ -81,3 +104,4 @@ class FaultPlan:
         self.loss = self.duplication = self.sync_failure = self.git_failure = 0.0
         self.sync_seconds = self.delay_seconds = 0.002
         self.git_seconds = 0.02
+        self.slow_start = 0.0

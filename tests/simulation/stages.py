@@ -105,28 +105,30 @@ class SimulatedJournal(JournalStage):
     def submit(self, entry: Entry) -> None:
         super().submit(entry)
         self._on_submit(entry)
-        self._begin()
+        self._wake_up()
+
+    def _wake_up(self) -> None:
+        # The writing task runs when the step that submits has come to its end, never within it.
+        if not self._busy:
+            self._busy = True
+            self._process.soon(0.0, self._begin)
 
     def _begin(self) -> None:
-        if self._busy or not (self._pending or self._commits):
+        self._busy = bool(self._pending or self._commits)
+        if not self._busy:
             return
-        self._busy = True
         if self._gate() is not None:
             # Git is too far behind. The production stage waits for an event; looking again is
             # the same without an event loop.
-            self._process.soon(0.05, self._look_again)
+            self._process.soon(0.05, self._begin)
             return
         self.writing = self._take()
         delay = self._random.expovariate(1 / self._faults.sync_seconds)
         self._process.soon(delay, self._finish)
 
-    def _look_again(self) -> None:
-        self._busy = False
-        self._begin()
-
     def note_commits(self, commits: list[tuple[int, str]]) -> None:
         super().note_commits(commits)
-        self._begin()
+        self._wake_up()
 
     def _finish(self) -> None:
         batch, self.writing = self.writing, []
@@ -143,7 +145,6 @@ class SimulatedJournal(JournalStage):
         self._disk.write(batch)
         self._disk.commits.update(self._commits)
         self._commits = []
-        self._busy = False
         if batch:
             self.durable_seq = batch[-1].record.seq
             self._on_durable(batch)
@@ -154,7 +155,6 @@ class SimulatedJournal(JournalStage):
             self._process.soon(PROBE_SECONDS, self._probe)
             return
         self._on_healed()
-        self._busy = False
         self._begin()
 
 
@@ -209,9 +209,9 @@ class SimulatedGit(GitStage):
         seq = self.durable_seq
         entries = self._disk.entries[self.git_seq : seq]
         self._tell_committed([(each.record.seq, commit_id(each)) for each in entries])
-        self._process.soon(0.002, partial(self._checkpoint, seq))
+        self._process.soon(0.002, partial(self._show, seq))
 
-    def _checkpoint(self, seq: int) -> None:
+    def _show(self, seq: int) -> None:
         self.git_seq = seq
         self._busy = False
         self._tell_progress()
@@ -273,9 +273,13 @@ class SimulatedQueries(Queries):
         # As in the product: nothing beyond the operation the question was asked at is shown.
         if not 0 < request.before <= seq:
             request = msgspec.structs.replace(request, before=seq + 1)
-        return self._entries.log(request, document)
+        entries, more = self._entries.log(request, document)
+        return [
+            msgspec.structs.replace(entry, commit=entry.commit or self.commit(entry.seq))
+            for entry in entries
+        ], more
 
-    async def status(self, state: State, read_only: str) -> StatusReport:
+    async def status(self, state: State, read_only: str, trouble: str) -> StatusReport:
         raise InternalError("the simulation asks for no status")
 
 
@@ -291,13 +295,12 @@ class InlineTasks:
 
     def start_soon(self, function: Callable[..., Coroutine[Any, Any, None]], *args: object) -> None:
         """Run the task as the next event."""
-        self._process.soon(0.0, partial(_run_through, function(*args)))
+        self._process.soon(0.0, partial(_run_through, function, *args))
 
 
-def _run_through(task: Coroutine[Any, Any, None]) -> None:
+def _run_through(function: Callable[..., Coroutine[Any, Any, None]], *args: object) -> None:
     try:
-        task.send(None)
+        function(*args).send(None)
     except StopIteration:
         return
     raise AssertionError("a simulated query waited")
-

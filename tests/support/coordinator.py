@@ -145,6 +145,15 @@ class Peer:
         assert answered.number == number
         return reply
 
+    def send(self, request: Request) -> None:
+        """Send a request under the present number, and do not wait."""
+        envelope = RequestEnvelope(PROTOCOL_VERSION, self.key, self.number)
+        self.socket.send_multipart([encode(envelope), encode(request)])
+
+    def receive(self) -> Reply:
+        """Return an answer that has arrived."""
+        return decode_reply(self.socket.recv_multipart()[1])
+
     def ask(self, request: Request) -> Reply:
         """Send a request under the next number, and return its answer."""
         self.number += 1

@@ -6,27 +6,47 @@ import os
 from dataclasses import dataclass, field
 
 from agent_trace_coordinator.core.documents import required_for
-from agent_trace_coordinator.core.effects import Answer, AnswerContent, Append, Effect
-from agent_trace_coordinator.core.inputs import Facts, Now, Received, Tick
+from agent_trace_coordinator.core.effects import (
+    Answer,
+    AnswerContent,
+    AnswerViolation,
+    Append,
+    Effect,
+    PutBack,
+)
+from agent_trace_coordinator.core.inputs import (
+    Facts,
+    FilesChanged,
+    FoundFile,
+    Now,
+    Received,
+    Tick,
+)
 from agent_trace_coordinator.core.invariants import check
 from agent_trace_coordinator.core.machine import step
 from agent_trace_coordinator.core.records import Change, Changed, Entry, Record, request_fingerprint
 from agent_trace_coordinator.core.state import Rules, State
+from agent_trace_coordinator.core.violations import report_of
 from agent_trace_protocol import (
+    AcquireLease,
     Actor,
     Committed,
+    DiscardViolation,
     Document,
     ErrorInfo,
+    Lock,
     Open,
     Opened,
     Operation,
     Put,
     Read,
     Refused,
+    ReleaseLease,
     Reply,
     Request,
     SessionKind,
     Transact,
+    Unlock,
     encode,
     session_id_of,
 )
@@ -44,6 +64,13 @@ class Desk:
     contents: dict[int, bytes] = field(default_factory=dict[int, bytes])
     files: dict[str, bytes] = field(default_factory=dict[str, bytes])
     """Files that lie in the store's directory and are no documents."""
+    blocked: dict[str, str] = field(default_factory=dict[str, str])
+    """Paths on which a symlink is in the way, and what is said about it."""
+    put_back: list[str] = field(default_factory=list[str])
+    """Documents whose files were brought back."""
+    late: dict[tuple[bytes, int], Reply] = field(default_factory=dict[tuple[bytes, int], Reply])
+    """Answers to earlier requests, by the key of the session and the request's number."""
+    asking: tuple[bytes, int] = (b"", 0)
 
     def now(self) -> Now:
         return Now(self.time, 1_700_000_000_000 + int(self.time * 1000))
@@ -55,7 +82,20 @@ class Desk:
                 self.entries.append(effect.entry)
                 self.contents.update(effect.entry.contents)
             elif isinstance(effect, Answer):
-                reply = effect.reply
+                to = effect.to
+                if to is None or (to.peer, to.number) == self.asking:
+                    reply = effect.reply
+                else:
+                    self.late[to.peer, to.number] = effect.reply
+            elif isinstance(effect, PutBack):
+                self.put_back.append(effect.path)
+            elif isinstance(effect, AnswerViolation):
+                reply = report_of(
+                    effect.violation,
+                    effect.info,
+                    effect.current,
+                    lambda key, _: self.contents[key],
+                )
             elif isinstance(effect, AnswerContent):
                 record, change = self.change(effect.document.id, effect.revision)
                 reply = Document(
@@ -88,9 +128,7 @@ class Desk:
     def facts(self, session: str, number: int, request: Request) -> Facts:
         facts = Facts()
         if isinstance(request, Transact):
-            for entry in self.entries:
-                if (entry.record.session, entry.record.request) == (session, number):
-                    facts.previous = entry.record
+            facts.previous = self.previous(session, number)
             required = required_for(self.state, request.operations)
             facts.contents = {key: self.contents[key] for key in required.contents}
             for document, revision in required.revisions:
@@ -101,7 +139,41 @@ class Desk:
                 if change.content_key:
                     facts.revisions[document, revision] = self.contents[change.content_key]
             facts.files = {path: self.files[path] for path in required.files & self.files.keys()}
+            facts.blocked = {
+                path: self.blocked[path] for path in required.files & self.blocked.keys()
+            }
+        elif isinstance(request, (AcquireLease, ReleaseLease, Unlock, Lock, DiscardViolation)):
+            facts.previous = self.previous(session, number)
         return facts
+
+    def found(
+        self, path: str, content: bytes | None, *, base: int | None = None, problem: str = ""
+    ) -> FoundFile:
+        """Return what was found in a document's file; it showed revision `base` before."""
+        document = self.state.document_at(path)
+        revision = 0 if document is None else document.revision
+        return FoundFile(path, content, problem, revision if base is None else base)
+
+    def change_files(self, *files: FoundFile) -> None:
+        """Files were changed past the coordinator."""
+        facts = Facts()
+        for file in files:
+            document = self.state.document_at(file.path)
+            if document is None:
+                continue
+            facts.contents[document.content_key] = self.contents[document.content_key]
+            try:
+                _, change = self.change(document.id, file.base_revision)
+            except KeyError:
+                continue
+            facts.revisions[document.id, file.base_revision] = self.contents[change.content_key]
+        self.run(step(self.state, FilesChanged(files, facts), self.now()))
+
+    def previous(self, session: str, number: int) -> Record | None:
+        for entry in self.entries:
+            if (entry.record.session, entry.record.request) == (session, number):
+                return entry.record
+        return None
 
     def ask(
         self, key: bytes, number: int, request: Request, facts: Facts | None = None
@@ -111,8 +183,12 @@ class Desk:
         fingerprint = request_fingerprint(encode(request))
         if facts is None:
             facts = self.facts(session, number, request)
-        received = Received(session, number, fingerprint, request, facts)
-        return self.run(step(self.state, received, self.now()))
+        received = Received(session, number, fingerprint, request, facts, peer=key)
+        self.asking = key, number
+        try:
+            return self.run(step(self.state, received, self.now()))
+        finally:
+            self.asking = b"", 0
 
     def member(self, name: str = "planner", actor: Actor = Actor.AGENT) -> Member:
         """Open a session."""
@@ -147,18 +223,18 @@ class Member:
         self.number += 1
         return self.desk.ask(self.key, self.number, request)
 
-    def do(self, *operations: Operation) -> Committed:
+    def do(self, *operations: Operation, confirm: bool = False) -> Committed:
         """Carry operations out; they must be accepted."""
-        reply = self.ask(Transact(operations))
+        reply = self.ask(Transact(operations, confirm=confirm))
         assert isinstance(reply, Committed), reply
         return reply
 
-    def fail(self, *operations: Operation) -> ErrorInfo:
+    def fail(self, *operations: Operation, confirm: bool = False) -> ErrorInfo:
         """Try operations that must be refused."""
         before = len(self.desk.entries)
-        reply = self.ask(Transact(operations))
+        reply = self.ask(Transact(operations, confirm=confirm))
         assert isinstance(reply, Refused), reply
-        if reply.error.conflict is None or not reply.error.conflict.draft:
+        if not reply.error.violation and not (reply.error.conflict and reply.error.conflict.draft):
             assert len(self.desk.entries) == before, "a refusal left a record"
         return reply.error
 

@@ -44,9 +44,16 @@ def _reply(
 
 @contextmanager
 def serving(
-    path: Path, script: Script, *, opened: Callable[[Open], None] | None = None
+    path: Path,
+    script: Script,
+    *,
+    opened: Callable[[Open], None] | None = None,
+    leaves_at: type[Request] | None = None,
 ) -> Generator[str, None, None]:
-    """Serve at a unix socket and yield its address; `opened` is told of each opening."""
+    """Serve at a unix socket and yield its address; `opened` is told of each opening.
+
+    A request of the kind `leaves_at` is not answered: the coordinator is gone instead.
+    """
     started = threading.Event()
     stopping: list[Callable[[], None]] = []
 
@@ -60,7 +67,11 @@ def serving(
                 while True:
                     head, body = await peer.receive()
                     envelope = decode_request_envelope(head)
-                    reply = _reply(script, opened, envelope.key, decode_request(body))
+                    request = decode_request(body)
+                    if leaves_at is not None and isinstance(request, leaves_at):
+                        peer.close()
+                        await anyio.sleep_forever()
+                    reply = _reply(script, opened, envelope.key, request)
                     if reply is not None:
                         peer.send(encode(ReplyEnvelope(1, envelope.number, 1, 1)), encode(reply))
         peer.close()

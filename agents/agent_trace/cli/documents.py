@@ -1,10 +1,11 @@
-"""Commands that change documents: add, write, append, edit, rm, mv, restore, accept.
+"""Commands that change documents: add, write, append, edit, section, rm, mv, restore, accept.
 
 They wait for git by default: a person does not notice it, and the commit id is proof.
 """
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from typing import BinaryIO
@@ -12,12 +13,30 @@ from typing import BinaryIO
 import click
 
 from agent_trace.client import Agent
-from agent_trace.results import Transaction, Written
-from agent_trace_protocol import Add, Delete, DocumentType
+from agent_trace.config import find_target
+from agent_trace.results import Written
+from agent_trace_protocol import (
+    Add,
+    Delete,
+    DocumentType,
+    Durability,
+    NoMatch,
+    NotFound,
+    SectionMode,
+)
+from agent_trace_protocol.layout import STORE_DIRECTORY
 from agent_trace_protocol.limits import OPERATIONS_MAX
 
-from .face import Face, durability_option, global_options, message_option, pass_face
-from .output import emit_json, shown
+from .face import (
+    Face,
+    durability_option,
+    find_trouble,
+    global_options,
+    message_option,
+    pass_face,
+)
+from .failures import hinting
+from .output import emit_json, emit_note, shown
 from .reading import split_revision
 
 __all__ = ["COMMANDS"]
@@ -31,9 +50,13 @@ _if_revision = click.option(
 _type = click.option(
     "--type", "kind", type=click.Choice(_TYPES), help="The type of a document that this creates."
 )
-_text = click.option("--text", help="The content itself.")
+_text = click.option(
+    "--text", help="The content itself, as whole lines: a missing final newline is added."
+)
 _file = click.option(
-    "--file", type=click.File("rb"), help="A file with the content; - for standard input."
+    "--file",
+    type=click.File("rb"),
+    help="A file with the content, taken byte for byte; - for standard input.",
 )
 
 
@@ -42,12 +65,38 @@ def _content(text: str | None, file: BinaryIO | None) -> bytes:
     if text is not None and file is not None:
         raise click.UsageError("give the content by --text or by --file, not both")
     if text is not None:
-        return text.encode("utf-8", "surrogateescape")
+        # A shell's argument rarely ends its last line, and a document's should.
+        ending = "" if not text or text.endswith("\n") else "\n"
+        return (text + ending).encode("utf-8", "surrogateescape")
     if file is not None:
         return file.read()
     if sys.stdin.isatty():
         raise click.UsageError("give the content by --text, --file or standard input")
     return sys.stdin.buffer.read()
+
+
+def _run(
+    face: Face, durability: str, work: Callable[[Agent], Awaitable[Sequence[Written]]]
+) -> None:
+    """Do the work, and say what it made; also why git has not got it, if it was waited for."""
+
+    async def main(agent: Agent) -> tuple[Sequence[Written], bool, str]:
+        results = await work(agent)
+        behind = durability == Durability.GIT and not all(each.commit for each in results)
+        # Programs see the empty commit id; only people are told more.
+        told = behind and not face.json
+        return results, told, await find_trouble(agent) if told else ""
+
+    results, behind, trouble = face.run(main)
+    _tell(face, results)
+    for lease in {each.token: each for result in results for each in result.warnings}.values():
+        emit_note(
+            f"{lease.holder} holds lease {lease.token} on {lease.path} for another "
+            f"{lease.left_seconds:.0f} s; agree before you go on"
+        )
+    if behind:
+        reason = f": {trouble}" if trouble else ""
+        emit_note(f"it is durable in the journal, and git follows when it can{reason}")
 
 
 def _tell(face: Face, results: Sequence[Written]) -> None:
@@ -61,8 +110,11 @@ def _tell(face: Face, results: Sequence[Written]) -> None:
         click.echo(shown(f"{written.action.value} {written}{lines}{commit}"))
 
 
-def _run_one(face: Face, work: Callable[[Agent], Awaitable[Written]]) -> None:
-    _tell(face, (face.run(work),))
+def _run_one(face: Face, durability: str, work: Callable[[Agent], Awaitable[Written]]) -> None:
+    async def main(agent: Agent) -> Sequence[Written]:
+        return (await work(agent),)
+
+    _run(face, durability, main)
 
 
 @click.command()
@@ -73,17 +125,24 @@ def _run_one(face: Face, work: Callable[[Agent], Awaitable[Written]]) -> None:
 @global_options
 @pass_face
 def add(face: Face, kind: str, files: tuple[str, ...], durability: str, message: str) -> None:
-    """Make FILES that lie in the store documents of TYPE, all or none."""
+    """Make files that lie in the store documents.
+
+    All FILES become documents of TYPE, or none does.
+    """
     if len(files) > OPERATIONS_MAX:
         raise click.UsageError(
             f"add at most {OPERATIONS_MAX} files at once, or a whole folder with init --scan"
         )
     operations = [Add(face.document_path(file), DocumentType(kind)) for file in files]
 
-    async def work(agent: Agent) -> Transaction:
-        return await agent.transact(operations, durability=durability, message=message)
+    async def work(agent: Agent) -> Sequence[Written]:
+        done = await agent.transact(operations, durability=durability, message=message)
+        return done.results
 
-    _tell(face, face.run(work).results)
+    with hinting(
+        NotFound, "put the file there first, or make the document with: agent-trace write"
+    ):
+        _run(face, durability, work)
 
 
 @click.command()
@@ -106,7 +165,10 @@ def write(
     durability: str,
     message: str,
 ) -> None:
-    """Make a document's content exactly what --text, --file or standard input says."""
+    """Set a document's whole content.
+
+    It is what --text, --file or standard input says; the document is created if there is none.
+    """
     content = _content(text, file)
     target = face.document_path(path)
 
@@ -120,7 +182,7 @@ def write(
             message=message,
         )
 
-    _run_one(face, work)
+    _run_one(face, durability, work)
 
 
 @click.command()
@@ -143,7 +205,7 @@ def append(
     durability: str,
     message: str,
 ) -> None:
-    """Add to the end of a document."""
+    """Add to the end of a document, or create it."""
     content = _content(text, file)
     target = face.document_path(path)
 
@@ -157,7 +219,7 @@ def append(
             message=message,
         )
 
-    _run_one(face, work)
+    _run_one(face, durability, work)
 
 
 @click.command()
@@ -194,7 +256,53 @@ def edit(
             message=message,
         )
 
-    _run_one(face, work)
+    _run_one(face, durability, work)
+
+
+@click.command()
+@click.argument("path")
+@click.argument("heading")
+@_text
+@_file
+@click.option("--append", "appending", is_flag=True, help="Add to the section's end instead.")
+@_if_revision
+@durability_option
+@message_option
+@global_options
+@pass_face
+def section(
+    face: Face,
+    path: str,
+    heading: str,
+    text: str | None,
+    file: BinaryIO | None,
+    appending: bool,
+    if_revision: int | None,
+    durability: str,
+    message: str,
+) -> None:
+    """Replace the text under a Markdown heading, or add to it.
+
+    HEADING is the heading's text, or its line with the leading #s. The section ends before the next
+    heading of the same level or a higher one.
+    """
+    content = _content(text, file)
+    target = face.document_path(path)
+    mode = SectionMode.APPEND if appending else SectionMode.REPLACE
+
+    async def work(agent: Agent) -> Written:
+        return await agent.edit_section(
+            target,
+            heading,
+            content,
+            mode=mode,
+            if_revision=if_revision,
+            durability=durability,
+            message=message,
+        )
+
+    with hinting(NoMatch, f"the headings there are, shows: agent-trace read {shlex.quote(path)}"):
+        _run_one(face, durability, work)
 
 
 @click.command()
@@ -207,10 +315,11 @@ def rm(face: Face, paths: tuple[str, ...], durability: str, message: str) -> Non
     """Remove documents, all or none; their history stays."""
     operations = [Delete(face.document_path(path)) for path in paths]
 
-    async def work(agent: Agent) -> Transaction:
-        return await agent.transact(operations, durability=durability, message=message)
+    async def work(agent: Agent) -> Sequence[Written]:
+        done = await agent.transact(operations, durability=durability, message=message)
+        return done.results
 
-    _tell(face, face.run(work).results)
+    _run(face, durability, work)
 
 
 @click.command()
@@ -227,7 +336,7 @@ def mv(face: Face, path: str, new_path: str, durability: str, message: str) -> N
     async def work(agent: Agent) -> Written:
         return await agent.move(source, target, durability=durability, message=message)
 
-    _run_one(face, work)
+    _run_one(face, durability, work)
 
 
 @click.command()
@@ -238,7 +347,10 @@ def mv(face: Face, path: str, new_path: str, durability: str, message: str) -> N
 @global_options
 @pass_face
 def restore(face: Face, path: str, revision: int | None, durability: str, message: str) -> None:
-    """Make an earlier revision the newest one, also of a removed document."""
+    """Bring an earlier revision back, also of a removed document.
+
+    It becomes the newest revision; those between stay in the history.
+    """
     if revision is None:
         path, revision = split_revision(path)
     if revision is None:
@@ -248,7 +360,7 @@ def restore(face: Face, path: str, revision: int | None, durability: str, messag
     async def work(agent: Agent) -> Written:
         return await agent.restore(target, number, durability=durability, message=message)
 
-    _run_one(face, work)
+    _run_one(face, durability, work)
 
 
 @click.command()
@@ -263,7 +375,19 @@ def accept(face: Face, draft: str, durability: str, message: str) -> None:
     async def work(agent: Agent) -> Written:
         return await agent.accept(draft, durability=durability, message=message)
 
-    _run_one(face, work)
+    with hinting(NotFound, _drafts_hint(face)):
+        _run_one(face, durability, work)
+
+
+def _drafts_hint(face: Face) -> str:
+    root, _ = find_target(face.store)
+    if root is None:
+        return "the answer of the write that came too late names its draft"
+    repository = shlex.quote(str(root / STORE_DIRECTORY / "repo"))
+    return (
+        "which drafts there were, shows: "
+        f"git --git-dir={repository} log --format='%an: %s' --grep='^keep draft-'"
+    )
 
 
 COMMANDS = {
@@ -271,6 +395,7 @@ COMMANDS = {
     "write": write,
     "append": append,
     "edit": edit,
+    "section": section,
     "rm": rm,
     "mv": mv,
     "restore": restore,

@@ -3,29 +3,48 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import anyio
 import click
 
 from agent_trace.client import Agent, connect_with
-from agent_trace.config import Identity, Settings, find_identity, find_target
-from agent_trace_protocol import InvalidPath, InvalidRequest, SessionKey, SessionKind
+from agent_trace.config import (
+    NO_START_VARIABLE,
+    RECONNECT_SECONDS,
+    Identity,
+    Settings,
+    find_identity,
+    find_target,
+)
+from agent_trace.errors import StoreNotFound
+from agent_trace_protocol import (
+    AgentTraceError,
+    InvalidPath,
+    InvalidRequest,
+    SessionKey,
+    SessionKind,
+)
 
 from .kept import open_kept
 
 __all__ = [
     "Face",
     "durability_option",
+    "find_trouble",
     "global_options",
     "keeping",
     "message_option",
     "pass_face",
     "run_in_session",
 ]
+
+STATUS_SECONDS_MAX: Final = 2.0
+"""How long a command whose work is done waits to be told why git is behind."""
 
 _R = TypeVar("_R")
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -38,6 +57,10 @@ class Face:
     store: str | None = None
     agent: str | None = None
     json: bool = False
+    confirm: bool = False
+    """Whether a user confirms what this command writes."""
+    one_shot: bool = True
+    """Whether the session of `run` ends with the command; known when its work begins."""
 
     def identity(self) -> Identity:
         """Return who acts."""
@@ -78,19 +101,41 @@ class Face:
             raise InvalidPath(f"{argument!r} is the store itself, not a document")
         return Path(relative).as_posix()
 
+    def typed_path(self, path: str) -> str:
+        """Return a store path as a person types it in a shell: what `document_path` takes."""
+        try:
+            root, _ = find_target(self.store)
+            here = Path.cwd().resolve()
+        except (StoreNotFound, OSError):
+            return shlex.quote(path)
+        if root is not None and here.is_relative_to(root):
+            path = os.path.relpath(root / path, here)
+        return shlex.quote(path)
+
     def settings(
-        self, *, identity: Identity | None = None, autostart: bool = True, ephemeral: bool = True
+        self,
+        *,
+        identity: Identity | None = None,
+        autostart: bool = True,
+        ephemeral: bool = True,
+        patient: bool = True,
     ) -> Settings:
-        """Return what the session of one command is made from."""
+        """Return what the session of one command is made from.
+
+        `patient` is whether it waits for a coordinator that it has lost to come back.
+        """
         root, endpoint = find_target(self.store)
+        may_start = os.environ.get(NO_START_VARIABLE, "") in ("", "0")
         return Settings(
             identity=identity or self.identity(),
             root=root,
             endpoint=endpoint,
+            confirm=self.confirm,
             kind=SessionKind.CLI,
             program="agent-trace",
             ephemeral=ephemeral,
-            autostart=autostart,
+            autostart=autostart and may_start,
+            reconnect_seconds=RECONNECT_SECONDS if patient else 0.0,
         )
 
     def run(
@@ -99,15 +144,17 @@ class Face:
         *,
         identity: Identity | None = None,
         autostart: bool = True,
+        patient: bool = True,
     ) -> _R:
         """Run `work` in the kept session of whoever acts, or in one that ends with the command."""
-        settings = self.settings(identity=identity, autostart=autostart)
+        settings = self.settings(identity=identity, autostart=autostart, patient=patient)
         if settings.root is None:
             return run_in_session(settings, work)
         with open_kept(settings.root, settings.identity) as kept:
             key = kept.key if kept is not None else None
             if key is not None:
                 settings = keeping(settings, key)
+                self.one_shot = False
             return run_in_session(settings, work)
 
 
@@ -126,6 +173,20 @@ def run_in_session(settings: Settings, work: Callable[[Agent], Awaitable[_R]]) -
             return await work(agent)
 
     return anyio.run(main)
+
+
+async def find_trouble(agent: Agent) -> str:
+    """Return why git is behind, if the coordinator says so in time; else nothing.
+
+    Never raises: what it explains is done.
+    """
+    with anyio.move_on_after(STATUS_SECONDS_MAX):
+        try:
+            return (await agent.status()).trouble
+        except AgentTraceError:
+            # The explanation is a courtesy; its loss must not look like the loss of the write.
+            return ""
+    return ""
 
 
 def _take(context: click.Context, parameter: click.Parameter, value: Any) -> None:
@@ -170,4 +231,15 @@ durability_option = click.option(
     help="How far the write has got when the command returns; both survive a power cut.",
 )
 
-message_option = click.option("-m", "--message", default="", help="One line about why.")
+
+def message_option(command: _F) -> _F:
+    """Add what goes on record with every write: why, and whether a user confirms it."""
+    confirm = click.option(
+        "--confirm",
+        is_flag=True,
+        expose_value=False,
+        callback=_take,
+        help="Override what only needs a user's confirmation, on record.",
+    )
+    why = click.option("-m", "--message", default="", help="One line about why.")
+    return why(confirm(command))

@@ -6,6 +6,9 @@ Exit codes: 0 done, 1 refused or failed, 2 the command was used wrongly, 130 int
 from __future__ import annotations
 
 import errno
+import shlex
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,6 +18,7 @@ import msgspec
 from agent_trace.errors import (
     ConnectionLost,
     CoordinatorFailed,
+    CoordinatorNotRunning,
     StoreNotCreated,
     StoreNotFound,
 )
@@ -26,18 +30,30 @@ from agent_trace_protocol import (
     ConflictInfo,
     CorruptStore,
     InvalidPath,
+    LeaseError,
+    LeaseRefusal,
     NoMatch,
     NotFound,
     PermissionDenied,
     ReadOnlyStore,
     SessionError,
+    StaleLease,
     TooLarge,
+    TooMany,
     UnsupportedVersion,
 )
 
 from .output import as_builtins, shown
 
-__all__ = ["EXIT_FAILED", "EXIT_INTERRUPTED", "EXIT_USAGE", "Failure", "describe", "report"]
+__all__ = [
+    "EXIT_FAILED",
+    "EXIT_INTERRUPTED",
+    "EXIT_USAGE",
+    "Failure",
+    "describe",
+    "hinting",
+    "report",
+]
 
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
@@ -47,12 +63,11 @@ _HINTS: Final[tuple[tuple[type[AgentTraceError], str], ...]] = (
     # More particular classes come first.
     (StoreNotFound, "or name the store with --store DIR"),
     (
-        StoreNotCreated,
-        "choose a directory that you can write to; --nested allows a store in another one",
+        CoordinatorNotRunning,
+        "any command starts one, unless --no-start or AGENT_TRACE_NO_START keeps it from that",
     ),
     (CoordinatorFailed, "its log is .agent-trace/run/coordinator.log in the store"),
     (ConnectionLost, "agent-trace log shows what was done before"),
-    (Conflict, "read the document again and repeat the change on what it says now"),
     (NoMatch, "quote the text exactly, with enough around it to be unique"),
     (NotFound, "list what there is with: agent-trace ls"),
     (PermissionDenied, "act as a user, without --agent, or ask one to do it"),
@@ -62,6 +77,8 @@ _HINTS: Final[tuple[tuple[type[AgentTraceError], str], ...]] = (
         AgentBusy,
         "end the other session, act under another --agent, or: agent-trace connect --takeover",
     ),
+    (TooMany, "see what there is with: agent-trace lease ls"),
+    (StaleLease, "see who holds what with: agent-trace lease ls"),
     (SessionError, "start a new session with: agent-trace connect"),
     (UnsupportedVersion, "stop the coordinator with the version that started it, or upgrade"),
     (ReadOnlyStore, "free space on the disk; writes return by themselves"),
@@ -79,16 +96,33 @@ class Failure:
     hint: str
     exit_code: int
     conflict: ConflictInfo | None = None
+    lease: LeaseRefusal | None = None
+    violation: str = ""
+    """The id under which a refused write is on record."""
 
 
-def describe(error: Exception) -> Failure | None:
-    """Return what to say about an error; None for one that nobody foresaw."""
+@contextmanager
+def hinting(kind: type[AgentTraceError], hint: str) -> Generator[None, None, None]:
+    """Give errors of a kind that are raised in the block this hint, instead of the table's."""
+    try:
+        yield
+    except kind as error:
+        error.add_note(hint)
+        raise
+
+
+def describe(error: Exception, typed: Callable[[str], str] = shlex.quote) -> Failure | None:
+    """Return what to say about an error; None for one that nobody foresaw.
+
+    `typed` returns a document's path as a person types it.
+    """
     if isinstance(error, AgentTraceError):
-        hint = next((text for kind, text in _HINTS if isinstance(error, kind)), "")
         info = error.info if isinstance(error, Conflict) else None
-        if info is not None and info.draft and info.merged:
-            hint = f"keep both changes with: agent-trace accept {info.draft}"
-        return Failure(error.code.value, error.message, hint, EXIT_FAILED, info)
+        lease = error.info if isinstance(error, LeaseError) else None
+        hint = _hint(error, typed)
+        return Failure(
+            error.code.value, error.message, hint, EXIT_FAILED, info, lease, error.violation
+        )
     if isinstance(error, click.UsageError):
         context = error.ctx
         path = context.command_path if context is not None else "agent-trace"
@@ -103,6 +137,62 @@ def describe(error: Exception) -> Failure | None:
     return None
 
 
+def _hint(error: AgentTraceError, typed: Callable[[str], str]) -> str:
+    notes: list[str] = getattr(error, "__notes__", [])
+    if notes:
+        return notes[0]
+    if isinstance(error, StoreNotCreated):
+        return error.hint
+    if isinstance(error, Conflict):
+        return _conflict_hint(error.info, typed)
+    if isinstance(error, LeaseError) and error.info is not None:
+        return _lease_hint(error.info, typed)
+    return next((text for kind, text in _HINTS if isinstance(error, kind)), "")
+
+
+def _conflict_hint(info: ConflictInfo | None, typed: Callable[[str], str]) -> str:
+    """Return the step that fits what stands in the way."""
+    if info is None:
+        return "read the document again, and repeat the change on what it says now"
+    path = typed(info.path)
+    if info.draft and info.merged:
+        return f"the two changes merge; keep both with: agent-trace accept {info.draft}"
+    if info.draft and info.current:
+        return (
+            "the two changes do not merge as they are: read it again (agent-trace read "
+            f"{path}), and repeat yours on what it says now"
+        )
+    if info.expected and not info.current:
+        return (
+            f"it was removed or never there (agent-trace log {path}); to make it anew, write it "
+            "without --if-revision"
+        )
+    if not info.current:
+        return (
+            f"agent-trace add TYPE {path} makes the file a document; else choose another path, "
+            "or move the file away"
+        )
+    if not info.expected:
+        return f"work with what is there (agent-trace read {path}), or choose another path"
+    return f"read it again (agent-trace read {path}), and repeat the change on what it says now"
+
+
+def _lease_hint(info: LeaseRefusal, typed: Callable[[str], str]) -> str:
+    """Return the step that gets a lease, or the text that came too late for one."""
+    path = typed(info.path)
+    if info.draft:
+        return (
+            f"read it again (agent-trace read {path}); when it is free, "
+            f"agent-trace accept {info.draft} writes your text"
+        )
+    if info.holder:
+        return (
+            f"wait for it with: agent-trace lease acquire {path} --wait 5m; a user takes it away "
+            f"with: agent-trace lease steal {path}"
+        )
+    return "see who holds what with: agent-trace lease ls"
+
+
 def report(failure: Failure, *, as_json: bool) -> None:
     """Say what went wrong on stderr."""
     if as_json:
@@ -113,6 +203,10 @@ def report(failure: Failure, *, as_json: bool) -> None:
         }
         if failure.conflict is not None:
             told["conflict"] = as_builtins(failure.conflict)
+        if failure.lease is not None:
+            told["lease"] = as_builtins(failure.lease)
+        if failure.violation:
+            told["violation"] = failure.violation
         click.echo(msgspec.json.encode({"error": told}), err=True)
         return
     click.echo(f"error: {shown(failure.message, lines=True)}", err=True)

@@ -26,17 +26,27 @@ _COMMANDS: Final = {
     "connect": "sessions",
     "disconnect": "sessions",
     "sessions": "sessions",
+    "lease": "leases",
+    "events": "following",
+    "wait": "following",
     "add": "documents",
     "write": "documents",
     "append": "documents",
     "edit": "documents",
+    "section": "documents",
     "rm": "documents",
     "mv": "documents",
     "restore": "documents",
     "accept": "documents",
+    "reclassify": "policy",
+    "permissions": "policy",
+    "unlock": "policy",
+    "lock": "policy",
+    "violations": "policy",
     "read": "reading",
     "ls": "reading",
     "log": "reading",
+    "completion": "completion",
 }
 
 
@@ -78,7 +88,7 @@ class _Commands(click.Group):
             click.echo(error.format_message(), err=True)
             status = error.exit_code
         except Exception as error:  # top level: failures become messages and exit codes
-            failure = describe(error)
+            failure = describe(error, face.typed_path)
             if failure is None:
                 # A fault of ours: the traceback is what a report needs.
                 raise

@@ -12,7 +12,17 @@ from typing import cast
 import click
 import msgspec
 
-__all__ = ["as_builtins", "emit_json", "emit_lines", "emit_table", "local_time", "shown", "size"]
+__all__ = [
+    "as_builtins",
+    "counted",
+    "emit_json",
+    "emit_lines",
+    "emit_note",
+    "emit_table",
+    "local_time",
+    "shown",
+    "size",
+]
 
 
 def as_builtins(value: object) -> object:
@@ -52,6 +62,16 @@ def emit_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, err: boo
     for row in (header, *cleaned):
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         click.echo("  ".join(cells).rstrip(), err=err)
+
+
+def emit_note(text: str) -> None:
+    """Say on standard error what a person should know besides the result, on one line."""
+    click.echo(f"note: {shown(' '.join(text.split()))}", err=True)
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a number with its noun: `1 pack`, `2 packs`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def shown(text: str, *, lines: bool = False) -> str:

@@ -17,10 +17,23 @@ from agent_trace_protocol import (
     LogEntry,
 )
 
-from .face import Face, global_options, pass_face
-from .output import as_builtins, emit_json, emit_lines, emit_table, local_time, size
+from .face import Face, find_trouble, global_options, pass_face
+from .output import (
+    as_builtins,
+    emit_json,
+    emit_lines,
+    emit_note,
+    emit_table,
+    local_time,
+    size,
+)
 
 __all__ = ["COMMANDS", "split_revision"]
+
+_SESSION_ACTIONS: Final = (Action.OPEN, Action.CLOSE)
+
+_PAGE_ENTRIES: Final = 100
+"""Entries asked for at once when some will be left out; at least so many as are to be shown."""
 
 _REVISION: Final = re.compile(r"(.+)@([0-9]{1,9})", re.DOTALL)
 
@@ -81,7 +94,7 @@ def ls(face: Face, prefix: str, kind: str | None) -> None:
         emit_lines(documents)
         return
     if not documents:
-        click.echo("no documents", err=True)
+        click.echo("no documents match" if start or kind else "no documents yet", err=True)
         return
     rows = [
         (each.path, each.type.value, str(each.revision), size(each.size), each.author,
@@ -97,23 +110,56 @@ def ls(face: Face, prefix: str, kind: str | None) -> None:
 @click.option("--author", default="", help="Only what this agent or user did.")
 @click.option("--session", default="", help="Only what this session did.")
 @click.option("--action", type=click.Choice([each.value for each in Action]))
+@click.option("--all", "everything", is_flag=True, help="Also when sessions began and ended.")
 @global_options
 @pass_face
 def log(
-    face: Face, path: str | None, limit: int, author: str, session: str, action: str | None
+    face: Face,
+    path: str | None,
+    limit: int,
+    author: str,
+    session: str,
+    action: str | None,
+    everything: bool,
 ) -> None:
-    """Show what happened, newest first, in the store or to one document."""
+    """Show what happened, newest first.
+
+    In the store, or to one document. When sessions began and ended is shown only with --all,
+    --session or --action, so the numbers in SEQ may have gaps; --json always has all entries.
+    """
     target = face.document_path(path) if path else None
+    hiding = not (everything or session or action or target or face.json)
 
-    async def work(agent: Agent) -> tuple[LogEntry, ...]:
-        return await agent.log(target, limit=limit, author=author, session=session, action=action)
+    async def work(agent: Agent) -> tuple[list[LogEntry], bool, str]:
+        entries: list[LogEntry] = []
+        count = max(limit, _PAGE_ENTRIES) if hiding else limit
+        before: int | None = None
+        hidden = False
+        while True:
+            # Only entries that are left out make a second question necessary.
+            page = await agent.log(
+                target, limit=count, before=before, author=author, session=session, action=action
+            )
+            kept = [each for each in page if not (hiding and each.action in _SESSION_ACTIONS)]
+            hidden = hidden or len(kept) < len(page)
+            entries += kept[: limit - len(entries)]
+            if len(page) < count or len(entries) == limit:
+                break
+            before = page[-1].seq
+        behind = not face.json and not all(each.commit for each in entries)
+        return entries, hidden, await find_trouble(agent) if behind else ""
 
-    entries = face.run(work)
+    entries, hidden, trouble = face.run(work)
     if face.json:
         emit_lines(entries)
         return
     if not entries:
-        click.echo("nothing happened yet", err=True)
+        if hidden:
+            click.echo("only sessions began and ended; --all shows them", err=True)
+        elif target or author or session or action:
+            click.echo("no entries match", err=True)
+        else:
+            click.echo("nothing happened yet", err=True)
         return
     rows = [
         (
@@ -121,14 +167,19 @@ def log(
             local_time(each.time_ms),
             each.author,
             each.action.value,
-            f"{each.path}@{each.revision}" if each.path else "",
-            f"+{each.added} -{each.removed}" if each.path else "",
+            each.path + (f"@{each.revision}" if each.revision else ""),
+            f"+{each.added} -{each.removed}" if each.revision else "",
             each.commit[:10],
             each.summary,
         )
         for each in entries
     ]
     emit_table(("SEQ", "TIME", "AUTHOR", "ACTION", "DOCUMENT", "LINES", "COMMIT", ""), rows)
+    if not all(each.commit for each in entries):
+        reason = f": {trouble}" if trouble else ""
+        emit_note(
+            f"entries without a commit are durable in the journal; git follows when it can{reason}"
+        )
 
 
 COMMANDS = {"read": read, "ls": ls, "log": log}

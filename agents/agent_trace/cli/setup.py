@@ -9,22 +9,27 @@ from typing import Final
 
 import anyio
 import click
+import msgspec
 
 from agent_trace.client import Agent
 from agent_trace.config import login_identity
+from agent_trace.errors import ConnectionLost, CoordinatorNotRunning
 from agent_trace.launch import create_store, listening
 from agent_trace.store import is_store
 from agent_trace_protocol import (
     Add,
     AgentTraceError,
     Durability,
+    SessionInfo,
+    SessionState,
     StatusReport,
     Unavailable,
 )
+from agent_trace_protocol.layout import EndpointInfo
 from agent_trace_protocol.limits import OPERATIONS_MAX
 
 from .face import Face, global_options, pass_face
-from .output import emit_json, emit_table, size
+from .output import counted, emit_json, emit_table, shown, size
 from .scan import Found, Skipped, scan
 
 __all__ = ["COMMANDS"]
@@ -138,22 +143,34 @@ def _show_scan(added: Sequence[Found], skipped: Sequence[Skipped]) -> None:
     if added:
         rows = [(each.path, each.type.value, size(each.size)) for each in added]
         emit_table(("PATH", "TYPE", "SIZE"), rows)
-    click.echo(f"{len(added)} documents added" if added else "nothing new to add")
+    click.echo(f"{counted(len(added), 'document')} added" if added else "nothing new to add")
     if skipped:
-        click.echo(f"{len(skipped)} files skipped:", err=True)
+        click.echo(f"{counted(len(skipped), 'file')} skipped:", err=True)
         emit_table(("PATH", "REASON"), [(each.path, each.reason) for each in skipped], err=True)
 
 
 @click.command()
+@click.option(
+    "--no-start",
+    is_flag=True,
+    help="Fail if no coordinator runs, instead of starting one: for health checks. "
+    "AGENT_TRACE_NO_START=1 does the same for every command.",
+)
 @global_options
 @pass_face
-def status(face: Face) -> None:
-    """Show how the coordinator and the store are."""
+def status(face: Face, no_start: bool) -> None:
+    """Show how the coordinator and the store are.
+
+    The session that this command itself needs is not counted.
+    """
 
     async def work(agent: Agent) -> StatusReport:
         return await agent.status()
 
-    report = face.run(work)
+    report = face.run(work, autostart=not no_start, patient=not no_start)
+    if face.one_shot:
+        live = max(report.sessions_live - 1, 0)
+        report = msgspec.structs.replace(report, sessions_live=live)
     if face.json:
         emit_json(report)
         return
@@ -165,41 +182,73 @@ def status(face: Face) -> None:
         ("operations", f"{report.seq}" + (f", {behind} not in git yet" if behind else "")),
         ("head", report.head[:10] or "none"),
         ("writes", f"refused: {report.read_only}" if report.read_only else "accepted"),
+        *((("trouble", report.trouble),) if report.trouble else ()),
         ("coordinator", f"pid {report.pid}, life {report.epoch}, version {report.version}, "
          f"up {report.uptime_seconds:.0f} s, {size(report.rss_bytes)}"),
-        ("on disk", f"git {size(report.repository_bytes)} in {report.packs} packs, "
+        ("on disk", f"git {size(report.repository_bytes)} in {counted(report.packs, 'pack')}, "
          f"journal {size(report.journal_bytes)}"),
         ("maintenance", report.maintenance or "none yet"),
     ]  # fmt: skip
     for name, text in rows:
-        click.echo(f"{name:<12} {text}")
+        click.echo(f"{name:<12} {shown(' '.join(text.split()))}")
 
 
 @click.command()
 @global_options
 @pass_face
 def stop(face: Face) -> None:
-    """Let the coordinator finish its work and leave; the next command starts it again."""
+    """Let the coordinator finish its work and leave.
+
+    The next command starts it again, and so do clients that are connected when they need it.
+    """
     root = face.root()
     before = listening(root)
+    live: list[SessionInfo] = []
     if before is not None:
 
         async def work(agent: Agent) -> None:
+            live.extend(
+                each
+                for each in await agent.sessions()
+                if each.state is SessionState.LIVE and each.id != agent.session_id
+            )
             await agent.stop()
-            deadline = anyio.current_time() + _STOP_SECONDS_MAX
-            # It is gone when nobody accepts connections, or another life of it does.
-            for now in iter(lambda: listening(root), None):
-                if now.epoch != before.epoch or anyio.current_time() > deadline:
-                    break
-                await anyio.sleep(_POLL_SECONDS)
 
-        face.run(work, autostart=False)
+        try:
+            face.run(work, autostart=False, patient=False)
+        except (ConnectionLost, CoordinatorNotRunning):
+            # It answers and leaves at once, or left before it was asked: what counts is whether
+            # it is gone.
+            if not anyio.run(_wait_gone, root, before):
+                raise
+        else:
+            if not anyio.run(_wait_gone, root, before):
+                raise Unavailable(
+                    f"the coordinator (pid {before.pid}) was asked to leave, but has not done so "
+                    f"within {_STOP_SECONDS_MAX:.0f} s"
+                )
     if face.json:
-        emit_json({"stopped": before is not None, "pid": before.pid if before else None})
+        pid = before.pid if before else None
+        emit_json({"stopped": before is not None, "pid": pid, "sessions": len(live)})
     elif before is None:
         click.echo("no coordinator is running")
     else:
         click.echo(f"the coordinator (pid {before.pid}) has stopped")
+        if live:
+            were = "1 other session was" if len(live) == 1 else f"{len(live)} other sessions were"
+            click.echo(f"{were} live: clients that need it again start it again")
+
+
+async def _wait_gone(root: Path, before: EndpointInfo) -> bool:
+    """Wait until that life of the coordinator is over; return whether it is."""
+    with anyio.move_on_after(_STOP_SECONDS_MAX):
+        # It is gone when nobody accepts connections, or another life of it does.
+        for now in iter(lambda: listening(root), None):
+            if now.epoch != before.epoch:
+                break
+            await anyio.sleep(_POLL_SECONDS)
+        return True
+    return False
 
 
 COMMANDS = {"init": init, "status": status, "stop": stop}

@@ -38,6 +38,10 @@ _DELIVER_MESSAGES_MAX: Final = 256
 _SOCKETS_MAX: Final = 60_000
 """Sockets of one process; libzmq's default of 1,023 ends at 340 agents (three sockets each)."""
 
+_NEVER_MS: Final = 3_600_000
+"""An interval that no connection without a peer lives to see the end of. libzmq's own "never" (-1)
+would end the pipe with the connection, and drop replies that arrived and were not read yet."""
+
 _LOSS_EVENTS: Final = (
     zmq.Event.DISCONNECTED
     | zmq.Event.CLOSED
@@ -81,7 +85,7 @@ class ZmqTransport:
         self._lost = ""
         try:
             socket.set(zmq.SocketOption.LINGER, 0)
-            socket.set(zmq.SocketOption.RECONNECT_IVL, -1)
+            socket.set(zmq.SocketOption.RECONNECT_IVL, _NEVER_MS)
             socket.set(zmq.SocketOption.MAXMSGSIZE, BODY_BYTES_MAX)
             socket.set(zmq.SocketOption.SNDHWM, _QUEUE_MESSAGES_MAX)
             socket.set(zmq.SocketOption.RCVHWM, _QUEUE_MESSAGES_MAX)
@@ -95,6 +99,8 @@ class ZmqTransport:
         self._endpoint = endpoint
 
     def send_nowait(self, envelope: bytes, body: bytes) -> None:
+        if self._lost:
+            raise self._loss()
         socket = self._socket
         try:
             socket.send_multipart((envelope, body), zmq.Flag.NOBLOCK)

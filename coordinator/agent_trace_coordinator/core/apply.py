@@ -6,14 +6,39 @@ that was. Nothing is decided here.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import assert_never
 
-from agent_trace_protocol import Action
+from agent_trace_protocol import Action, parse_pattern
 
-from .records import Change, Changed, Drafted, Record, SessionClosed, SessionOpened
-from .state import DocumentState, DraftState, SessionEntry, State
+from .lease_table import LeaseState
+from .records import (
+    Change,
+    Changed,
+    Discarded,
+    Drafted,
+    LeaseExtended,
+    LeaseGranted,
+    LeaseReleased,
+    Locked,
+    Record,
+    Repeated,
+    SessionClosed,
+    SessionOpened,
+    Unlocked,
+    Violated,
+)
+from .state import DocumentState, DraftState, GrantState, SessionEntry, State, ViolationState
 
-__all__ = ["apply_record", "document_after", "draft_of", "session_of"]
+__all__ = [
+    "apply_record",
+    "document_after",
+    "draft_of",
+    "grant_of",
+    "lease_of",
+    "session_of",
+    "violation_of",
+]
 
 
 def document_after(change: Change, record_seq: int, time_ms: int, author: str) -> DocumentState:
@@ -45,15 +70,41 @@ def apply_record(state: State, record: Record, chain: bytes, now: float) -> None
             for change in body.changes:
                 after = document_after(change, record.seq, record.time_ms, record.author)
                 state.replace(state.documents.get(change.document), after)
+                if change.previous_path:
+                    state.leases.move(change.previous_path, change.path)
             state.drafts.pop(body.draft, None)
+            state.leave_violation(body.violation)
         case Drafted():
             state.enter_draft(draft_of(record, body))
         case SessionOpened():
             _apply_opened(state, record, body, now)
         case SessionClosed():
+            state.leases.drop_session(record.session)
             session = state.sessions.pop(record.session, None)
             if session is not None and state.holders.get(session.name) == session.id:
                 del state.holders[session.name]
+        case Violated():
+            state.enter_violation(violation_of(record, body))
+        case Repeated():
+            violation = state.violations.get(body.violation)
+            if violation is not None:
+                state.enter_violation(replace(violation, count=body.count))
+        case Discarded():
+            state.leave_violation(body.violation)
+        case Unlocked():
+            state.grants[record.seq] = grant_of(record, body, now)
+        case Locked():
+            for seq in body.unlocks:
+                state.grants.pop(seq, None)
+        case LeaseGranted():
+            state.leases.drop(body.previous)
+            state.leases.enter(lease_of(record, body, now))
+        case LeaseExtended():
+            lease = state.leases.by_token.get(body.token)
+            if lease is not None:
+                lease.ttl_ms = body.ttl_ms
+        case LeaseReleased():
+            state.leases.drop(body.token)
         case _:
             assert_never(body)
     session = state.sessions.get(record.session)
@@ -78,6 +129,48 @@ def draft_of(record: Record, body: Drafted) -> DraftState:
     )
 
 
+def violation_of(record: Record, body: Violated) -> ViolationState:
+    """Return the refused write that a record describes, tried once."""
+    return ViolationState(
+        seq=record.seq,
+        time_ms=record.time_ms,
+        actor=record.actor,
+        author=record.author,
+        session=record.session,
+        body=body,
+    )
+
+
+def grant_of(record: Record, body: Unlocked, now: float) -> GrantState:
+    """Return the unlock that a record describes, with all of its time still to come."""
+    return GrantState(
+        seq=record.seq,
+        document=body.document,
+        agent=body.agent,
+        granted_by=record.author,
+        granted_ms=record.time_ms,
+        seconds=body.seconds,
+        epoch=record.epoch,
+        until=now + body.seconds,
+    )
+
+
+def lease_of(record: Record, body: LeaseGranted, now: float) -> LeaseState:
+    """Return the lease that a record describes, with all of its time still to come."""
+    return LeaseState(
+        token=record.seq,
+        session=record.session,
+        actor=record.actor,
+        holder=record.author,
+        pattern=parse_pattern(body.path),
+        shared=body.shared,
+        ttl_ms=body.ttl_ms,
+        granted_ms=record.time_ms,
+        request=record.request,
+        renewed=now,
+    )
+
+
 def session_of(record: Record, body: SessionOpened, now: float) -> SessionEntry:
     """Return the open session that a record describes."""
     return SessionEntry(
@@ -93,5 +186,6 @@ def session_of(record: Record, body: SessionOpened, now: float) -> SessionEntry:
         pid=body.pid,
         pid_started=body.pid_started,
         predecessor=body.predecessor,
+        transport=body.transport,
         ephemeral=body.ephemeral,
     )

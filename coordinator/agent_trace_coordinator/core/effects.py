@@ -9,29 +9,59 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from agent_trace_protocol import Log, Reply, Status
+import msgspec
+
+from agent_trace_protocol import (
+    Events,
+    Log,
+    Reply,
+    SessionInfo,
+    Sessions,
+    Status,
+    ViolationInfo,
+)
 
 from .records import Entry
-from .state import DocumentState
+from .state import DocumentState, ViolationState
 
-__all__ = ["Answer", "AnswerContent", "AnswerQuery", "Append", "Effect", "Leave"]
+__all__ = [
+    "Addressee",
+    "Answer",
+    "AnswerContent",
+    "AnswerEvents",
+    "AnswerQuery",
+    "AnswerSessions",
+    "AnswerViolation",
+    "Append",
+    "Effect",
+    "Leave",
+    "PutBack",
+]
 
 
-@dataclass(slots=True, frozen=True)
-class Append:
+class Append(msgspec.Struct, frozen=True, gc=False):
     """Make the record and its contents durable, then commit it to git and write its files."""
 
     entry: Entry
 
 
 @dataclass(slots=True, frozen=True)
-class Answer:
+class Addressee:
+    """Who waits for the answer to an earlier request."""
+
+    peer: bytes
+    number: int
+
+
+class Answer(msgspec.Struct, frozen=True, gc=False):
     """Send a reply."""
 
     reply: Reply
     after: int
     in_git: bool = False
     """Wait until `after` is in git and on disk as well; a `Committed` then names the commit."""
+    to: Addressee | None = None
+    """Whose request this answers; None: the one that is being decided."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -56,8 +86,53 @@ class AnswerQuery:
 
 
 @dataclass(slots=True, frozen=True)
+class AnswerSessions:
+    """Answer with these open sessions, and those in the index that have ended, as of `after`."""
+
+    request: Sessions
+    sessions: tuple[SessionInfo, ...]
+    after: int
+
+
+@dataclass(slots=True, frozen=True)
+class AnswerEvents:
+    """Answer with what became durable after `request.since`, as soon as there is something."""
+
+    request: Events
+
+
+@dataclass(slots=True, frozen=True)
 class Leave:
     """Finish the work and end the process."""
 
 
-Effect = Append | Answer | AnswerContent | AnswerQuery | Leave
+@dataclass(slots=True, frozen=True)
+class AnswerViolation:
+    """Look a refused write's texts up, verify them, and send them as a `ViolationReport`."""
+
+    violation: ViolationState
+    info: ViolationInfo
+    current: DocumentState | None
+    """The document that the refused write was about, as it is now."""
+    after: int
+
+
+@dataclass(slots=True, frozen=True)
+class PutBack:
+    """Let a document's file show the document again; what lies there is kept under `after`."""
+
+    path: str
+    after: int
+
+
+Effect = (
+    Append
+    | Answer
+    | AnswerContent
+    | AnswerQuery
+    | AnswerSessions
+    | AnswerEvents
+    | AnswerViolation
+    | Leave
+    | PutBack
+)

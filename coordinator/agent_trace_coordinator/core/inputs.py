@@ -7,16 +7,53 @@ request needs is said by `documents.required`, so the shell never guesses.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
 
-from agent_trace_protocol import Request
+import msgspec
+
+from agent_trace_protocol import (
+    AcquireLease,
+    CancelLease,
+    DiscardViolation,
+    EvictSession,
+    Lock,
+    ReleaseLease,
+    RenewLease,
+    Request,
+    Transact,
+    Unlock,
+)
 
 from .records import Record
 
-__all__ = ["Facts", "Now", "Received", "Required", "Tick"]
+__all__ = [
+    "Facts",
+    "FilesChanged",
+    "FoundFile",
+    "Now",
+    "RECORDED_REQUESTS",
+    "Received",
+    "Required",
+    "Tick",
+]
 
 
-@dataclass(slots=True, frozen=True)
-class Now:
+RECORDED_REQUESTS: Final = (
+    Transact,
+    Unlock,
+    Lock,
+    DiscardViolation,
+    AcquireLease,
+    RenewLease,
+    ReleaseLease,
+    CancelLease,
+    EvictSession,
+)
+"""Requests that may leave a record: they need a disk that takes writes, and a repetition of one is
+looked up in the journal."""
+
+
+class Now(msgspec.Struct, frozen=True, gc=False):
     """One reading of the clocks."""
 
     monotonic: float
@@ -46,6 +83,8 @@ class Facts:
     """Contents of the required revisions that exist and were not deletions."""
     files: dict[str, bytes] = field(default_factory=dict[str, bytes])
     """Contents of the files that lie at required paths."""
+    blocked: dict[str, str] = field(default_factory=dict[str, str])
+    """Why nothing may be written at a required path: a symlink or a special file is in the way."""
     previous: Record | None = None
     """The record this request's number made before, if it did."""
     session_ended: str = ""
@@ -67,8 +106,35 @@ class Received:
     fingerprint: bytes
     request: Request
     facts: Facts
+    peer: bytes = b""
+    """Where it came from, for an answer that is given later."""
 
 
 @dataclass(slots=True, frozen=True)
 class Tick:
     """Time passed. Comes about once a second, after everything that had arrived was handled."""
+
+    gone: frozenset[str] = frozenset()
+    """Sessions that hold a lease somebody waits for, and whose process is known to have ended."""
+
+
+@dataclass(slots=True, frozen=True)
+class FoundFile:
+    """What was found where a document's file belongs, and was not put there by us."""
+
+    path: str
+    content: bytes | None
+    """None: there is no file, or nothing that could be read."""
+    problem: str = ""
+    """Why it could not be read, such as a symlink; empty if it could, or nothing is there."""
+    base_revision: int = 0
+    """The document's revision that the file showed before; 0 if nobody knows."""
+
+
+@dataclass(slots=True, frozen=True)
+class FilesChanged:
+    """Files were changed past the coordinator, and stay as they are for a moment."""
+
+    files: tuple[FoundFile, ...]
+    facts: Facts
+    """The current contents of their documents, and those of the base revisions."""

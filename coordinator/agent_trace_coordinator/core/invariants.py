@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from agent_trace_protocol import Actor, fold_path
 
+from .leases import check_leases
 from .state import State
 
 __all__ = ["check"]
@@ -32,3 +33,4 @@ def check(state: State) -> None:
         holder = state.sessions.get(key)
         assert holder is not None, f"{name} is held by {key}, which is not open"
         assert holder.name == name and holder.actor is Actor.AGENT and not holder.ephemeral
+    check_leases(state)

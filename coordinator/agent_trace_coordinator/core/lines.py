@@ -32,5 +32,7 @@ def count_changes(before: bytes, after: bytes) -> tuple[int, int]:
     new_middle = new[head : len(new) - tail]
     if not old_middle or not new_middle:
         return len(new_middle), len(old_middle)
+    if set(old_middle).isdisjoint(new_middle):
+        return len(new_middle), len(old_middle)
     kept = (Counter(old_middle) & Counter(new_middle)).total()
     return len(new_middle) - kept, len(old_middle) - kept

@@ -15,54 +15,99 @@ from typing import assert_never
 import msgspec
 
 from agent_trace_protocol import (
+    AcquireLease,
+    Action,
     Actor,
     AgentTraceError,
+    CancelLease,
     Close,
     Committed,
     Conflict,
+    DiscardViolation,
     DocumentInfo,
     Done,
     Durability,
+    Events,
+    EvictSession,
     Heartbeat,
     InternalError,
     InvalidRequest,
+    LeaseInfo,
+    Leases,
     ListDocuments,
+    Lock,
     Log,
     NotFound,
     Open,
     Opened,
     Page,
-    PermissionDenied,
+    Permissions,
     Ping,
     Read,
     Refused,
+    ReleaseLease,
+    RenewLease,
+    Request,
     RequestReused,
     SessionList,
     Sessions,
+    SessionSuperseded,
     SessionUnknown,
+    ShowViolation,
+    StaleLease,
     Status,
     Stop,
     Transact,
+    Unlock,
+    Violations,
     WriteResult,
     parse_path,
+    parse_pattern,
 )
-from agent_trace_protocol.limits import PAGE_ENTRIES_MAX, TEXT_FIELD_LENGTH_MAX
+from agent_trace_protocol.limits import (
+    EVENTS_WAIT_SECONDS_MAX,
+    PAGE_ENTRIES_MAX,
+    TEXT_FIELD_LENGTH_MAX,
+)
 
-from .apply import apply_record
-from .documents import LateWrite, decide, draft_id
-from .effects import Answer, AnswerContent, AnswerQuery, Append, Effect, Leave
-from .inputs import Now, Received, Tick
+from .documents import LateWrite, StaleWrite, decide, draft_id
+from .effects import (
+    Answer,
+    AnswerContent,
+    AnswerEvents,
+    AnswerQuery,
+    AnswerSessions,
+    Effect,
+    Leave,
+)
+from .files import take_files
+from .inputs import FilesChanged, Now, Received, Tick
+from .lease_table import LeaseState
+from .leases import (
+    Guard,
+    acquire,
+    cancel,
+    expire,
+    hand_over,
+    held_info,
+    list_leases,
+    release,
+    renew,
+    settle,
+    stop_waiting,
+)
+from .permissions import Forbidden
+from .policy import end_grants, forbid, policy_request, record_refusal
+from .recording import append, introduce
 from .records import (
     Changed,
     Drafted,
-    Entry,
     Record,
     RecordBody,
     SessionClosed,
-    chain_hash,
+    Violated,
     content_digest,
     content_key,
-    encode_record,
 )
 from .sessions import (
     begin,
@@ -71,26 +116,35 @@ from .sessions import (
     due,
     extend,
     info_of,
-    opened_body,
 )
 from .state import DocumentState, SessionEntry, State
+from .violations import refusal_of
 
 __all__ = ["step"]
 
 
-def step(state: State, input: Received | Tick, now: Now) -> list[Effect]:
+def step(state: State, input: Received | Tick | FilesChanged, now: Now) -> list[Effect]:
     """Take one input, change the state, and return what must be done, in order.
 
     Never raises for anything a client sent: a refusal is an `Answer` too.
     """
     match input:
         case Received():
+            # Time in which nothing ran counts for nobody, whatever comes first after it.
+            extend(state, now)
             try:
-                return _receive(state, input, now)
+                effects = _receive(state, input, now)
+                if state.waiters and state.leases.freed:
+                    effects += settle(state, now)
+                return effects
             except AgentTraceError as error:
-                return [Answer(Refused(error.to_info()), 0)]
+                # A refusal tells of the state too, and of what is not durable in it.
+                return [Answer(Refused(error.to_info()), state.seq)]
         case Tick():
-            return _tick(state, now)
+            return _tick(state, input, now)
+        case FilesChanged():
+            extend(state, now)
+            return take_files(state, input, now)
         case _:
             assert_never(input)
 
@@ -101,11 +155,41 @@ def _receive(state: State, input: Received, now: Now) -> list[Effect]:
         return _open(state, input, request, now)
     session = state.sessions.get(input.session)
     if session is None:
+        previous = input.facts.previous
+        if isinstance(request, Transact) and previous is not None:
+            # The session has ended, and what it did stays done: its answer is still its answer.
+            in_git = request.durability is Durability.GIT
+            return [_repeat(previous, input.fingerprint, in_git)]
+        if input.facts.session_ended:
+            raise SessionSuperseded(
+                f"session {input.session} ended ({input.facts.session_ended}); connect anew"
+            )
         raise SessionUnknown(f"there is no open session {input.session}; open it first")
     session.seen = now.monotonic
+    # Whether an unlock still holds is known before anything is decided by it.
+    writes = isinstance(request, (Transact, Unlock, Lock, DiscardViolation))
+    ended = end_grants(state, now) if writes else []
+    try:
+        return ended + _answer(state, session, input, request, now)
+    except Forbidden as forbidden:
+        return ended + record_refusal(state, session, input, forbidden, now)
+    except AgentTraceError as error:
+        if not ended:
+            raise
+        return [*ended, Answer(Refused(error.to_info()), state.seq)]
+
+
+def _answer(
+    state: State, session: SessionEntry, input: Received, request: Request, now: Now
+) -> list[Effect]:
+    assert not isinstance(request, Open), "opening comes before there is a session"
     match request:
         case Transact():
             return _transact(state, session, input, request, now)
+        case (
+            Permissions() | Unlock() | Lock() | Violations() | ShowViolation() | DiscardViolation()
+        ):
+            return policy_request(state, session, input, request, now)
         case Heartbeat() | Ping():
             return [Answer(Done(), 0)]
         case Read():
@@ -117,47 +201,33 @@ def _receive(state: State, input: Received, now: Now) -> list[Effect]:
         case Status():
             return [AnswerQuery(request, 0, state.seq)]
         case Sessions():
-            return [Answer(_session_list(state, now), state.seq)]
+            return [_sessions(state, request, now)]
+        case EvictSession():
+            return _evict(state, session, request, now)
+        case AcquireLease():
+            if session.actor is Actor.READER:
+                message = "a reader takes no leases; nobody can grant it: connect as an agent"
+                raise forbid("reader", Action.REFUSE, request.path, message)
+            return acquire(state, session, input, request, now)
+        case RenewLease():
+            return renew(state, session, request, now)
+        case ReleaseLease():
+            return release(state, session, input, request, now)
+        case CancelLease():
+            return cancel(state, session, input, request, now)
+        case Leases():
+            return [Answer(list_leases(state, request, now), state.seq)]
+        case Events():
+            return [_events(state, request)]
         case Close():
             return [*_end(state, session, _reason(request.reason), now), Answer(Done(), state.seq)]
         case Stop():
             if session.actor is not Actor.USER:
-                raise PermissionDenied("only a user may stop the coordinator")
+                message = "only a user may stop the coordinator; nobody can grant it"
+                raise forbid("only-users-stop", Action.CLOSE, "", message)
             return [Answer(Done(), state.seq), Leave()]
         case _:
             assert_never(request)
-
-
-# ---- records --------------------------------------------------------------------------------
-
-
-def _append(
-    state: State,
-    session: SessionEntry,
-    body: RecordBody,
-    now: Now,
-    *,
-    request: int = 0,
-    fingerprint: bytes = b"",
-    contents: tuple[tuple[int, bytes], ...] = (),
-) -> Append:
-    """Make the next record, apply it, and return the effect that makes it durable."""
-    record = Record(
-        seq=state.seq + 1,
-        epoch=state.epoch,
-        # Recorded times never decrease, whatever the wall clock does.
-        time_ms=max(now.wall_ms, state.time_ms),
-        actor=session.actor,
-        author=session.name,
-        session=session.id,
-        request=request,
-        fingerprint=fingerprint,
-        body=body,
-    )
-    encoded = encode_record(record)
-    chain = chain_hash(state.chain, encoded)
-    apply_record(state, record, chain, now.monotonic)
-    return Append(Entry(record, encoded, chain, contents))
 
 
 # ---- sessions -------------------------------------------------------------------------------
@@ -172,12 +242,16 @@ def _open(state: State, input: Received, request: Open, now: Now) -> list[Effect
         session.seen = now.monotonic
     else:
         session, superseded = begin(state, input.session, request, input.facts, now)
+        inherited: list[LeaseState] = []
         if superseded is not None:
+            inherited = state.leases.held_by(superseded.id)
             effects += _end(state, superseded, f"superseded by {session.id}", now)
         if session.ephemeral:
             state.sessions[session.id] = session
         else:
-            effects.append(_append(state, session, opened_body(session), now))
+            effects += introduce(state, session, now)
+            # Before anybody who waits gets them.
+            effects += hand_over(state, inherited, session, now)
     opened = Opened(
         session=session.id,
         protocol=protocol,
@@ -188,34 +262,79 @@ def _open(state: State, input: Received, request: Open, now: Now) -> list[Effect
         document_bytes_max=state.rules.document_bytes_max,
         next_number=session.request_high + 1,
         predecessor=session.predecessor,
+        leases=held_info(state, session.id, now),
     )
     effects.append(Answer(opened, state.seq))
     return effects
 
 
-def _session_list(state: State, now: Now) -> SessionList:
+def _sessions(state: State, request: Sessions, now: Now) -> Answer | AnswerSessions:
     """Return the sessions that gave a sign of life last, as many as a page holds."""
-    latest = heapq.nlargest(PAGE_ENTRIES_MAX, state.sessions.values(), key=lambda each: each.seen)
-    return SessionList(tuple(info_of(state, each, now) for each in latest))
+    asked = [
+        each
+        for each in state.sessions.values()
+        if each.id.startswith(request.id) and request.name in ("", each.name)
+    ]
+    latest = heapq.nlargest(_limit(request.limit), asked, key=lambda each: each.seen)
+    infos = tuple(info_of(state, each, now) for each in latest)
+    if request.ended and len(infos) < request.limit:
+        return AnswerSessions(request, infos, state.seq)
+    return Answer(SessionList(infos), state.seq)
+
+
+def _evict(state: State, session: SessionEntry, request: EvictSession, now: Now) -> list[Effect]:
+    if session.actor is not Actor.USER:
+        message = "only a user ends another's session; ask one: agent-trace sessions evict"
+        raise forbid("only-users-evict", Action.CLOSE, request.session[:64], message)
+    if request.session == session.id:
+        raise InvalidRequest("this is the asking session itself; close it")
+    evicted = state.sessions.get(request.session)
+    if evicted is None:
+        raise NotFound(f"there is no open session {request.session[:64]}")
+    if not request.reason.isprintable() or len(request.reason) > TEXT_FIELD_LENGTH_MAX:
+        raise InvalidRequest(
+            f"a reason is one line of at most {TEXT_FIELD_LENGTH_MAX} printable characters"
+        )
+    reason = f": {request.reason}" if request.reason else ""
+    effects = _end(state, evicted, _reason(f"evicted by {session.name}{reason}"), now)
+    return [*effects, Answer(Done(), state.seq)]
 
 
 def _end(state: State, session: SessionEntry, reason: str, now: Now) -> list[Effect]:
+    effects = stop_waiting(state, session.id, reason)
     if session.journaled:
-        return [_append(state, session, SessionClosed(reason), now)]
+        return [append(state, session, SessionClosed(reason), now), *effects]
     del state.sessions[session.id]
-    return []
+    return effects
 
 
 def _reason(text: str) -> str:
     return text[:TEXT_FIELD_LENGTH_MAX] if text and text.isprintable() else "closed"
 
 
-def _tick(state: State, now: Now) -> list[Effect]:
+def _tick(state: State, input: Tick, now: Now) -> list[Effect]:
     extend(state, now)
     effects: list[Effect] = []
     for session, closed in due(state, now):
         effects += _end(state, session, closed.reason, now)
-    return effects
+    return effects + expire(state, input.gone, now) + end_grants(state, now)
+
+
+def _events(state: State, request: Events) -> AnswerEvents:
+    _limit(request.limit)
+    if request.path:
+        parse_pattern(request.path)
+    if request.wait_seconds > EVENTS_WAIT_SECONDS_MAX:
+        raise InvalidRequest(
+            f"a request for events waits at most {EVENTS_WAIT_SECONDS_MAX:g} s, not "
+            f"{request.wait_seconds:g}"
+        )
+    if request.since > state.seq:
+        raise InvalidRequest(
+            f"the store is at operation {state.seq}, so nothing after {request.since} can be "
+            "missing; is this another store?"
+        )
+    return AnswerEvents(request)
 
 
 # ---- documents ------------------------------------------------------------------------------
@@ -234,12 +353,27 @@ def _transact(
         raise InvalidRequest(
             f"a message is one line of at most {TEXT_FIELD_LENGTH_MAX} printable characters"
         )
-    introduce = not session.journaled
-    seq = state.seq + (2 if introduce else 1)
+    seq = state.seq + (1 if session.journaled else 2)
+    guard = Guard(state, session.id, request.leases, now)
     body: RecordBody
     try:
-        decided = decide(state, session.actor, session.name, request.operations, input.facts, seq)
-        body = Changed(tuple(decided.changes), request.message, decided.draft)
+        decided = decide(
+            state,
+            session.actor,
+            session.name,
+            request.operations,
+            input.facts,
+            seq,
+            confirm=request.confirm,
+            guard=guard,
+        )
+        body = Changed(
+            tuple(decided.changes),
+            request.message,
+            decided.draft,
+            " ".join(decided.override),
+            decided.violation,
+        )
         contents = tuple(decided.contents)
     except LateWrite as late:
         key = content_key(seq, 0)
@@ -251,10 +385,19 @@ def _transact(
             size=len(late.text),
         )
         contents = ((key, late.text),)
-    effects: list[Effect] = []
-    if introduce:
-        effects.append(_append(state, session, opened_body(session), now))
-    append = _append(
+    except StaleWrite as late:
+        key = content_key(seq, 0)
+        body = Drafted(
+            conflict=msgspec.structs.replace(late.conflict, draft=draft_id(seq)),
+            document=late.document,
+            content_key=key,
+            digest=content_digest(late.text),
+            size=len(late.text),
+            lease=late.kept_as(draft_id(seq)),
+        )
+        contents = ((key, late.text),)
+    effects: list[Effect] = [*introduce(state, session, now)]
+    appended = append(
         state,
         session,
         body,
@@ -263,7 +406,7 @@ def _transact(
         fingerprint=input.fingerprint,
         contents=contents,
     )
-    effects += [append, _outcome(append.entry.record, in_git)]
+    effects += [appended, _outcome(appended.entry.record, in_git, guard.warnings)]
     return effects
 
 
@@ -276,9 +419,20 @@ def _repeat(previous: Record, fingerprint: bytes, in_git: bool) -> Answer:
     return _outcome(previous, in_git)
 
 
-def _outcome(record: Record, in_git: bool) -> Answer:
-    """Return the answer to the transaction that made a record; the same one every time."""
+def _outcome(record: Record, in_git: bool, warnings: tuple[LeaseInfo, ...] = ()) -> Answer:
+    """Return the answer to the transaction that made a record; the same one every time, but for
+    warnings, which are about the moment."""
     body = record.body
+    if isinstance(body, Drafted) and body.lease is not None:
+        lost = body.lease
+        by = "nobody holds it now"
+        if lost.holder:
+            by = f"{lost.holder} holds it since operation {lost.since_seq}"
+        message = (
+            f"the lease under which {lost.path} was to be written is not held by this session any "
+            f"more: {by}; your text is kept as {lost.draft}"
+        )
+        return Answer(Refused(StaleLease(message, lost).to_info()), record.seq)
     if isinstance(body, Drafted):
         info = body.conflict
         message = (
@@ -286,6 +440,8 @@ def _outcome(record: Record, in_git: bool) -> Answer:
             f"as {info.draft}"
         )
         return Answer(Refused(Conflict(message, info).to_info()), record.seq)
+    if isinstance(body, Violated):
+        return Answer(Refused(refusal_of(record.seq, body)), record.seq)
     if not isinstance(body, Changed):
         raise InternalError(f"record {record.seq} is not a transaction's")
     committed = Committed(
@@ -294,6 +450,7 @@ def _outcome(record: Record, in_git: bool) -> Answer:
             WriteResult(change.path, change.revision, change.action, change.added, change.removed)
             for change in body.changes
         ),
+        warnings=warnings,
     )
     return Answer(committed, record.seq, in_git)
 

@@ -1,45 +1,146 @@
-"""Who may write what: the permission table, and nothing else.
+"""Who may do what to which document: one table, type x actor x action, and the words of a refusal.
 
-A refusal names the rule and what would help, so that an agent does not try again in vain.
+A refusal names its rule and says whether anyone can grant it, and how, so that an agent does not
+try the same again. Whatever the table does not know is refused.
 """
 
 from __future__ import annotations
 
+import re
+from enum import StrEnum
 from typing import Final
 
-from agent_trace_protocol import Actor, DocumentType, PermissionDenied
+from agent_trace_protocol import (
+    Actor,
+    AgentTraceError,
+    DocumentType,
+    PermissionDenied,
+    Permit,
+    fold_path,
+)
 
-__all__ = ["check_write"]
+from .violations import Attempt
 
-_WRITERS: Final[dict[DocumentType, frozenset[Actor]]] = {
-    DocumentType.PLAN: frozenset({Actor.USER, Actor.AGENT}),
-    DocumentType.CONTEXT: frozenset({Actor.SYSTEM}),
-    DocumentType.LOG: frozenset({Actor.SYSTEM}),
-    DocumentType.REFERENCE: frozenset({Actor.USER}),
-    DocumentType.SCRATCH: frozenset({Actor.USER, Actor.AGENT, Actor.SYSTEM}),
+__all__ = ["Forbidden", "Verb", "deny", "effective_type", "explain", "permit_of", "protecting_type"]
+
+
+class Verb(StrEnum):
+    """What the table distinguishes. Writing again, editing and restoring all modify."""
+
+    CREATE = "create"
+    APPEND = "append"
+    MODIFY = "modify"
+    DELETE = "delete"
+    MOVE = "move"
+    RECLASSIFY = "reclassify"
+
+
+class Forbidden(AgentTraceError):
+    """A refusal that goes on record; `error` is what the writer is told. Never leaves the core."""
+
+    def __init__(self, rule: str, error: AgentTraceError) -> None:
+        super().__init__(error.message)
+        self.rule = rule
+        self.error = error
+        self.attempt: Attempt | None = None
+        """What was tried, for the record; None if it was not a write."""
+
+
+_YES, _CONFIRM, _NO = Permit.YES, Permit.CONFIRM, Permit.NO
+_LETTERS: Final = {"y": _YES, "c": _CONFIRM, "-": _NO}
+
+# The columns are the verbs in their order: create append modify delete move reclassify.
+_TABLE: Final[dict[DocumentType, dict[Actor, str]]] = {
+    DocumentType.PLAN: {
+        Actor.USER: "yyyyyy",
+        Actor.AGENT: "yyyyy-",
+    },
+    DocumentType.CONTEXT: {
+        Actor.USER: "cccccc",
+        Actor.SYSTEM: "yyyyy-",
+    },
+    DocumentType.LOG: {
+        Actor.USER: "cccccc",
+        Actor.SYSTEM: "yy----",
+    },
+    DocumentType.REFERENCE: {
+        Actor.USER: "yyyyyy",
+    },
+    DocumentType.SCRATCH: {
+        Actor.USER: "yyyyyy",
+        Actor.AGENT: "yyyyy-",
+        Actor.SYSTEM: "yyyyy-",
+    },
 }
 
-_AGENT_TYPES: Final = frozenset({DocumentType.PLAN, DocumentType.SCRATCH})
+_COLUMN: Final = {verb: column for column, verb in enumerate(Verb)}
+
+_GENERATED: Final = frozenset({"agent-trace.md", "context.md", "running_summary.md"})
+
+# `logs/<name>-<session id>.md`, as the coordinator names them.
+_LOG_PATH: Final = re.compile(r"logs/[a-z0-9._-]+-[a-z2-7]{26}\.md", re.ASCII)
 
 
-def check_write(actor: Actor, type: DocumentType, path: str, *, creates: bool) -> None:
-    """Return if the actor may change a document of this type.
+def permit_of(type: DocumentType, actor: Actor, verb: Verb) -> Permit:
+    """Return what the table says; what it does not know is refused."""
+    letters = _TABLE[type].get(actor)
+    return _NO if letters is None else _LETTERS[letters[_COLUMN[verb]]]
 
-    Raises:
-        PermissionDenied: it may not.
+
+def protecting_type(path: str) -> DocumentType | None:
+    """Return the type that a path has by what it is: a generated file, registered or not."""
+    folded = fold_path(path)
+    if folded in _GENERATED:
+        return DocumentType.CONTEXT
+    return DocumentType.LOG if _LOG_PATH.fullmatch(folded) else None
+
+
+def effective_type(path: str, type: DocumentType) -> DocumentType:
+    """Return the type whose rules hold for a document of type `type` at a path."""
+    return protecting_type(path) or type
+
+
+def explain(type: DocumentType, actor: Actor, verb: Verb, path: str) -> tuple[str, str]:
+    """Return the rule that refuses, and what to say: why, who can grant it, what to do instead.
+
+    An empty `path` means any document of the type.
     """
-    if actor in _WRITERS[type]:
-        return
-    if creates and actor is Actor.AGENT:
-        raise PermissionDenied(
-            f"an agent may not create {path} as {type}: agents create plan and scratch documents; "
-            "ask a user to add it"
+    what = f"{path} is a {type} document" if path else f"of {type} documents"
+    if actor is Actor.READER:
+        return "reader", (
+            f"a reader may {verb} nothing{f' ({path})' if path else ''}; nobody can grant it to "
+            "this session: connect as an agent or a user"
         )
+    if actor is Actor.USER:
+        return f"{type}-needs-confirmation", (
+            f"{what}: agent-trace itself writes it; a user may {verb} it only with an explicit "
+            "confirmation, which is recorded (--confirm)"
+        )
+    if verb is Verb.RECLASSIFY:
+        return "only-users-reclassify", (
+            f"an agent may not change the type of {path or 'a document'}; ask a user: "
+            f"agent-trace reclassify {path or 'PATH'} TYPE"
+        )
+    if verb is Verb.CREATE:
+        return f"{type}-not-by-agents", (
+            f"an agent may not create {path or 'documents'} as {type}: agents create plan and "
+            "scratch documents. Nobody can unlock a document that does not exist; ask a user to "
+            "create it, or choose another path or type"
+        )
+    unlock = f"agent-trace unlock {path or 'PATH'} --for agent"
     if type is DocumentType.REFERENCE:
-        raise PermissionDenied(
-            f"{path} is a reference document: only a user writes it; write your proposal to a "
-            "plan or scratch document instead"
-        )
-    raise PermissionDenied(
-        f"{path} is a {type} document: agent-trace itself writes it; it can not be edited"
+        instead = "write your proposal to a plan or scratch document instead"
+        owner = "only users write it"
+    else:
+        instead = "write your own notes to a plan or scratch document instead"
+        owner = "agent-trace itself writes it"
+    return f"{type}-not-by-agents", (
+        f"{what}: {owner}, an agent may not {verb} it. A user can allow it for a while with: "
+        f"{unlock}; without that the same attempt fails again, so {instead}"
     )
+
+
+def deny(type: DocumentType, actor: Actor, verb: Verb, path: str) -> Forbidden:
+    """Return the refusal of an action that the table does not allow."""
+    rule, message = explain(type, actor, verb, path)
+    return Forbidden(rule, PermissionDenied(message))

@@ -12,25 +12,43 @@ from typing import Final
 
 import msgspec
 
-from agent_trace_protocol import Action, Actor, ConflictInfo, DocumentType, SessionKind
+from agent_trace_protocol import (
+    Action,
+    Actor,
+    ConflictInfo,
+    DocumentType,
+    ErrorCode,
+    LeaseRefusal,
+    SessionKind,
+)
 from agent_trace_protocol.limits import OPERATIONS_MAX
 
 __all__ = [
     "CHAIN_START",
     "Change",
     "Changed",
+    "Discarded",
     "Drafted",
     "Entry",
+    "Kept",
+    "LeaseExtended",
+    "LeaseGranted",
+    "LeaseReleased",
+    "Locked",
     "Record",
     "RecordBody",
+    "Repeated",
     "SessionClosed",
     "SessionOpened",
+    "Unlocked",
+    "Violated",
     "chain_hash",
     "content_digest",
     "content_key",
     "decode_record",
     "encode_record",
     "request_fingerprint",
+    "record_digests",
     "split_key",
 ]
 
@@ -92,6 +110,12 @@ class Changed(msgspec.Struct, frozen=True, array_like=True, tag="changed", tag_f
     """The writer's own words, one line or empty."""
     draft: int = 0
     """The draft that this accepts; 0 if none."""
+    override: str = ""
+    """The rules that a user's confirmation or an unlock overrode, divided by blanks."""
+    violation: int = 0
+    """The refused write that this applies; 0 if none."""
+    source: str = ""
+    """`file` if the change was made past the coordinator, in the file itself."""
 
 
 class Drafted(msgspec.Struct, frozen=True, array_like=True, tag="drafted", tag_field="$"):
@@ -106,6 +130,8 @@ class Drafted(msgspec.Struct, frozen=True, array_like=True, tag="drafted", tag_f
     digest: bytes
     """BLAKE2b-256 of that text."""
     size: int
+    lease: LeaseRefusal | None = None
+    """What the writer was told, if it was its lease that had ended."""
 
 
 class SessionOpened(msgspec.Struct, frozen=True, array_like=True, tag="opened", tag_field="$"):
@@ -121,6 +147,8 @@ class SessionOpened(msgspec.Struct, frozen=True, array_like=True, tag="opened", 
     """The session of the same agent this one follows; empty if there was none."""
     ephemeral: bool = False
     """It does not hold its agent's name."""
+    transport: str = ""
+    """By what its client is connected."""
 
 
 class SessionClosed(msgspec.Struct, frozen=True, array_like=True, tag="closed", tag_field="$"):
@@ -130,7 +158,118 @@ class SessionClosed(msgspec.Struct, frozen=True, array_like=True, tag="closed", 
     """`closed`, `expired`, or `superseded by <session id>`, or the client's own word."""
 
 
-RecordBody = Changed | Drafted | SessionOpened | SessionClosed
+class LeaseGranted(msgspec.Struct, frozen=True, array_like=True, tag="leased", tag_field="$"):
+    """A session got a lease. The record's seq is the fencing token."""
+
+    path: str
+    """A path, or a glob."""
+    shared: bool
+    ttl_ms: int
+    previous: int = 0
+    """The token of the lease that this one takes the place of: the session's own in another form,
+    or its predecessor's."""
+
+
+class LeaseExtended(msgspec.Struct, frozen=True, array_like=True, tag="extended", tag_field="$"):
+    """A lease got another duration. That it was renewed is in no record: time is not kept."""
+
+    token: int
+    path: str
+    ttl_ms: int
+
+
+class LeaseReleased(msgspec.Struct, frozen=True, array_like=True, tag="released", tag_field="$"):
+    """A lease ended before its session did; with a session all of its leases end."""
+
+    token: int
+    path: str
+    reason: str
+    """`released`, `expired`, `cancelled`, `its process is gone`, or `stolen by <name>`."""
+
+
+class Kept(msgspec.Struct, frozen=True, array_like=True):
+    """One text of a refused write: what its document would have become, if that could be known."""
+
+    action: Action
+    path: str
+    type: DocumentType
+    """The type of the document, or of the one that it would have created."""
+    document: int
+    """0 if there was no document."""
+    base_revision: int
+    """The revision that it changes; 0 if there was no document."""
+    content_key: int
+    """Where the text lies; 0 if it was not kept."""
+    digest: bytes
+    """BLAKE2b-256 of the text."""
+    size: int
+
+
+class Violated(msgspec.Struct, frozen=True, array_like=True, tag="violated", tag_field="$"):
+    """A write was not allowed. What it brought is kept."""
+
+    rule: str
+    code: ErrorCode
+    reason: str
+    """What the writer was told."""
+    action: Action
+    path: str
+    """As it was given; cut if it was longer than any path."""
+    attempt: bytes
+    """Digest over who tried what: the same attempt again is counted, not recorded again."""
+    kept: tuple[Kept, ...]
+    source: str = ""
+    """`file` if a file was changed past the coordinator."""
+
+
+class Repeated(msgspec.Struct, frozen=True, array_like=True, tag="repeated", tag_field="$"):
+    """A refused write was tried again and again."""
+
+    violation: int
+    count: int
+    """Attempts so far: a power of two, so that any number of them makes few records."""
+
+
+class Discarded(msgspec.Struct, frozen=True, array_like=True, tag="discarded", tag_field="$"):
+    """A user threw away what a refused write had brought."""
+
+    violation: int
+
+
+class Unlocked(msgspec.Struct, frozen=True, array_like=True, tag="unlocked", tag_field="$"):
+    """A user let agents write a protected document for a while."""
+
+    document: int
+    path: str
+    agent: str
+    """Empty: every agent."""
+    seconds: int
+
+
+class Locked(msgspec.Struct, frozen=True, array_like=True, tag="locked", tag_field="$"):
+    """Unlocks ended."""
+
+    unlocks: tuple[int, ...]
+    """The records that granted them."""
+    path: str
+    reason: str
+    """`locked` by a user, or `expired`."""
+
+
+RecordBody = (
+    Changed
+    | Drafted
+    | SessionOpened
+    | SessionClosed
+    | Violated
+    | Repeated
+    | Discarded
+    | Unlocked
+    | Locked
+    | LeaseGranted
+    | LeaseExtended
+    | LeaseReleased
+)
 
 
 class Record(msgspec.Struct, frozen=True, array_like=True):
@@ -162,6 +301,19 @@ class Entry(msgspec.Struct, frozen=True):
     """The chain hash up to and including this record."""
     contents: tuple[tuple[int, bytes], ...]
     """New contents by content key: one for each change that brought one."""
+
+
+def record_digests(body: RecordBody) -> dict[int, bytes]:
+    """Return the digests of the contents that a record names, by content key."""
+    match body:
+        case Changed():
+            return {change.content_key: change.digest for change in body.changes}
+        case Drafted():
+            return {body.content_key: body.digest}
+        case Violated():
+            return {kept.content_key: kept.digest for kept in body.kept}
+        case _:
+            return {}
 
 
 _encoder: Final = msgspec.msgpack.Encoder()

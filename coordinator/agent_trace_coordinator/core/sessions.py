@@ -52,9 +52,11 @@ def begin(
         AgentBusy: another live session holds the agent's name.
     """
     name = parse_agent_name(request.name)
-    if request.actor is Actor.SYSTEM:
-        raise InvalidRequest("only the coordinator itself acts as system")
-    for text in (request.program, request.model, request.host):
+    if request.actor in (Actor.SYSTEM, Actor.UNKNOWN):
+        raise InvalidRequest(
+            f"nobody opens a session as {request.actor}; open it as user, agent or reader"
+        )
+    for text in (request.program, request.model, request.host, request.transport):
         if len(text) > TEXT_FIELD_LENGTH_MAX:
             raise TooLarge(
                 f"{len(text)} characters in a session's description; the limit is "
@@ -90,6 +92,7 @@ def begin(
         pid=request.pid,
         pid_started=request.pid_started,
         predecessor=state.latest.get(name, "") if request.actor is Actor.AGENT else "",
+        transport=request.transport,
         ephemeral=request.ephemeral,
     )
     return session, superseded
@@ -124,6 +127,7 @@ def opened_body(session: SessionEntry) -> RecordBody:
         pid_started=session.pid_started,
         predecessor=session.predecessor,
         ephemeral=session.ephemeral,
+        transport=session.transport,
     )
 
 
@@ -144,12 +148,23 @@ def due(state: State, now: Now) -> list[tuple[SessionEntry, SessionClosed]]:
 
 
 def extend(state: State, now: Now) -> None:
-    """Give every session the time back in which the coordinator did not run."""
-    if state.ticked is not None:
+    """Give every session the time back in which the coordinator did not run.
+
+    Comes before everything else, so the sessions of a state that was just loaded are all loaded
+    ones: however long the start took, they have their whole time again.
+    """
+    if state.ticked is None:
+        for session in state.sessions.values():
+            session.seen = now.monotonic
+        for lease in state.leases.by_token.values():
+            lease.renewed = now.monotonic
+    else:
         gap = now.monotonic - state.ticked - TICK_SECONDS
         if gap > TICK_SECONDS:
             for session in state.sessions.values():
                 session.seen = min(session.seen + gap, now.monotonic)
+            for lease in state.leases.by_token.values():
+                lease.renewed = min(lease.renewed + gap, now.monotonic)
     state.ticked = now.monotonic
 
 
@@ -167,4 +182,8 @@ def info_of(state: State, session: SessionEntry, now: Now) -> SessionInfo:
         host=session.host,
         pid=session.pid,
         predecessor=session.predecessor,
+        model=session.model,
+        transport=session.transport,
+        last_seen_ms=max(0, now.wall_ms - int(1000 * (now.monotonic - session.seen))),
+        leases=len(state.leases.of_session.get(session.id, ())),
     )

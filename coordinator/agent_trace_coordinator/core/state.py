@@ -10,15 +10,31 @@ import bisect
 from dataclasses import dataclass, field
 from typing import Final
 
+import msgspec
+
 from agent_trace_protocol import Actor, DocumentType, SessionKind, fold_path
 
-from .records import CHAIN_START
+from .lease_table import LeaseTable, Waiter
+from .records import CHAIN_START, Violated
 
-__all__ = ["DRAFTS_MAX", "DocumentState", "DraftState", "Rules", "SessionEntry", "State"]
+__all__ = [
+    "DRAFTS_MAX",
+    "VIOLATIONS_MAX",
+    "DocumentState",
+    "DraftState",
+    "GrantState",
+    "Rules",
+    "SessionEntry",
+    "State",
+    "ViolationState",
+]
 
 
 DRAFTS_MAX: Final = 10_000
 """Drafts that can wait at once. The texts of older ones stay in the journal."""
+
+VIOLATIONS_MAX: Final = 10_000
+"""Refused writes that can wait at once. The texts of older ones stay in the journal."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -33,10 +49,15 @@ class Rules:
     """From stale to expired, for sessions that heartbeat by themselves."""
     grace_seconds_cli: float = 1800.0
     """From stale to expired, for sessions of the command line, which live between commands."""
+    leases_enforced: bool = False
+    """Whether a write to what others have leased is refused; otherwise its writer is warned."""
+    quarantine_bytes_max: int = 64 << 20
+    """Bytes of refused texts that are kept; beyond it a refusal keeps its digest only."""
+    out_of_band_author: str = "user"
+    """Who counts as the author of a change in a file itself: `user` or `unknown`."""
 
 
-@dataclass(slots=True, frozen=True)
-class DocumentState:
+class DocumentState(msgspec.Struct, frozen=True, gc=False):
     """The current state of a document. Replaced as a whole, never changed in place."""
 
     id: int
@@ -65,6 +86,42 @@ class DraftState:
     digest: bytes
 
 
+@dataclass(slots=True, frozen=True)
+class ViolationState:
+    """A refused write that waits for a user's decision."""
+
+    seq: int
+    time_ms: int
+    actor: Actor
+    author: str
+    session: str
+    body: Violated
+    count: int = 1
+    """Attempts, as far as they are on record."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of text that are kept."""
+        return sum(kept.size for kept in self.body.kept if kept.content_key)
+
+
+@dataclass(slots=True, frozen=True)
+class GrantState:
+    """An unlock that holds."""
+
+    seq: int
+    document: int
+    agent: str
+    """Empty: every agent."""
+    granted_by: str
+    granted_ms: int
+    seconds: int
+    epoch: int
+    """The coordinator's life that granted it."""
+    until: float
+    """When it ends, seconds of the coordinator's monotonic clock."""
+
+
 @dataclass(slots=True)
 class SessionEntry:
     """An open session."""
@@ -82,6 +139,7 @@ class SessionEntry:
     pid: int = 0
     pid_started: int = 0
     predecessor: str = ""
+    transport: str = ""
     ephemeral: bool = False
     """It does not hold its agent's name, and is not in the journal until it changes something."""
     journaled: bool = False
@@ -112,12 +170,27 @@ class State:
     """The paths of the live documents, sorted."""
     drafts: dict[int, DraftState] = field(default_factory=dict[int, DraftState])
     """Drafts that wait, by seq, oldest first; at most `DRAFTS_MAX`."""
+    violations: dict[int, ViolationState] = field(default_factory=dict[int, ViolationState])
+    """Refused writes that wait, by seq, oldest first; at most `VIOLATIONS_MAX`."""
+    attempts: dict[bytes, int] = field(default_factory=dict[bytes, int])
+    """The refused write that waits, by the digest of its attempt."""
+    repeats: dict[int, int] = field(default_factory=dict[int, int])
+    """Attempts counted since the last record about them, by violation; lost with the process."""
+    quarantine_bytes: int = 0
+    """Bytes of text that the waiting violations keep."""
+    grants: dict[int, GrantState] = field(default_factory=dict[int, GrantState])
+    """Unlocks that hold, by seq."""
     sessions: dict[str, SessionEntry] = field(default_factory=dict[str, SessionEntry])
     """Open sessions by id."""
     holders: dict[str, str] = field(default_factory=dict[str, str])
     """The open session that holds an agent's name."""
     latest: dict[str, str] = field(default_factory=dict[str, str])
     """The last session that held an agent's name, open or not."""
+    leases: LeaseTable = field(default_factory=LeaseTable)
+    """The leases that are held."""
+    waiters: dict[tuple[str, int], Waiter] = field(default_factory=dict[tuple[str, int], Waiter])
+    """Requests that wait for a lease, by session and number, the first come first. They are in no
+    record: who asked still waits after a restart and asks again."""
     ticked: float | None = None
     """When the last tick came, by the monotonic clock."""
 
@@ -171,6 +244,27 @@ class State:
         self.drafts[draft.seq] = draft
         while len(self.drafts) > DRAFTS_MAX:
             del self.drafts[next(iter(self.drafts))]
+
+    def enter_violation(self, violation: ViolationState) -> None:
+        """Enter a refused write, or what is known of it anew; beyond the limit the oldest goes."""
+        known = self.violations.get(violation.seq)
+        self.violations[violation.seq] = violation
+        self.attempts[violation.body.attempt] = violation.seq
+        self.repeats.pop(violation.seq, None)
+        if known is None:
+            self.quarantine_bytes += violation.size
+            while len(self.violations) > VIOLATIONS_MAX:
+                self.leave_violation(next(iter(self.violations)))
+
+    def leave_violation(self, seq: int) -> None:
+        """Forget a refused write: it was applied or discarded."""
+        violation = self.violations.pop(seq, None)
+        if violation is None:
+            return
+        self.quarantine_bytes -= violation.size
+        self.repeats.pop(seq, None)
+        if self.attempts.get(violation.body.attempt) == seq:
+            del self.attempts[violation.body.attempt]
 
     def enter_session(self, session: SessionEntry) -> None:
         """Enter a session that is in the journal; it may be known as one that was not yet."""

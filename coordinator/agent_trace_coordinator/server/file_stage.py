@@ -12,16 +12,18 @@ from typing import Final
 import anyio
 import anyio.to_thread
 
+from agent_trace_coordinator.core.files import FILE_SOURCE
 from agent_trace_coordinator.core.records import Changed, Entry
-from agent_trace_coordinator.storage.base import FileUpdate, SetAside, WorkTree
+from agent_trace_coordinator.storage.base import FileUpdate, SetAside, Signature, WorkTree
 from agent_trace_protocol import Action
 
 __all__ = ["FileStage"]
 
 _log = logging.getLogger("agent_trace.coordinator.files")
 
-GATHER_SECONDS: Final = 0.05
-"""How long changes are gathered while nobody waits for them."""
+GATHER_SECONDS: Final = 0.2
+"""How long changes are gathered while nobody waits for them: a document that is written again and
+again is replaced five times a second, and files are at most a quarter of a second behind."""
 
 RETRY_SECONDS: Final = 1.0
 """Pause before the disk is tried again after it took no more."""
@@ -37,12 +39,16 @@ class FileStage:
         content: Callable[[int, bytes], bytes],
         *,
         on_progress: Callable[[], None],
+        on_set_aside: Callable[[list[SetAside], int], None] | None = None,
     ) -> None:
         """`content` returns a content by key and digest; `on_progress` is called when
-        `written_seq` or `failure` has changed."""
+        `written_seq` or `failure` has changed; `on_set_aside` gets foreign content that was in the
+        way, and the last operation that the files showed before."""
         self._tree = tree
         self._content = content
         self._on_progress = on_progress
+        self._on_set_aside = on_set_aside
+        self._captured: dict[str, Signature] = {}
         self._limiter = anyio.CapacityLimiter(1)
         self._updates: dict[str, bytes | None] = {}
         self._wake = anyio.Event()
@@ -60,7 +66,13 @@ class FileStage:
             body = entry.record.body
             if isinstance(body, Changed):
                 contents = dict(entry.contents)
+                # What was taken from files is what they hold, unless it was joined with something.
+                adopted = body.source == FILE_SOURCE
                 for change in body.changes:
+                    if change.action is Action.RECLASSIFY or (
+                        adopted and change.action in (Action.PUT, Action.DELETE)
+                    ):
+                        continue
                     if change.previous_path:
                         self._put(change.previous_path, None)
                     if change.action is Action.DELETE:
@@ -72,6 +84,14 @@ class FileStage:
                         self._put(change.path, content)
         self._seq = batch[-1].record.seq
         self._wake.set()
+
+    def put_back(self, path: str, content: bytes, captured: Signature | None) -> None:
+        """Let a document's file show it again; `captured` lies there and is kept elsewhere."""
+        self._put(path, content)
+        if captured is not None:
+            self._captured[path] = captured
+        self._wake.set()
+        self._hurry.set()
 
     def _put(self, path: str, content: bytes | None) -> None:
         # Re-inserted, so that the newest change of a path comes last.
@@ -91,13 +111,17 @@ class FileStage:
                 await self._hurry.wait()
             self._wake, self._hurry = anyio.Event(), anyio.Event()
             updates, self._updates = self._updates, {}
+            captured, self._captured = self._captured, {}
             seq = self._seq
             try:
                 kept = await anyio.to_thread.run_sync(
                     self._tree.apply,
                     # Removals first: a deleted document may have become a folder.
                     sorted(
-                        (FileUpdate(path, content) for path, content in updates.items()),
+                        (
+                            FileUpdate(path, content, captured.get(path))
+                            for path, content in updates.items()
+                        ),
                         key=lambda update: update.content is not None,
                     ),
                     limiter=self._limiter,
@@ -106,12 +130,15 @@ class FileStage:
                 self.failure = f"files can not be written: {error}"
                 _log.error("files can not be written, trying again: %s", error)
                 self._updates = updates | self._updates
+                self._captured = captured | self._captured
                 self._move()
                 await anyio.sleep(RETRY_SECONDS)
                 self._wake.set()
                 continue
             self.failure = ""
             _tell(kept)
+            if kept and self._on_set_aside is not None:
+                self._on_set_aside(kept, self.written_seq)
             self.written_seq = seq
             self._move()
 

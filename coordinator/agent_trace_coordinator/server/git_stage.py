@@ -31,6 +31,12 @@ _log = logging.getLogger("agent_trace.coordinator.git")
 CHUNK_RECORDS_MAX: Final = 256
 """Records streamed before the answers are read."""
 
+GATHER_RECORDS: Final = 64
+"""Records that are worth a turn of the thread at once."""
+
+GATHER_SECONDS: Final = 0.02
+"""How long fewer records wait for more."""
+
 WINDOW_BYTES_MAX: Final = 64 << 20
 """Contents kept for git; what is beyond is read again from state.db."""
 
@@ -43,6 +49,9 @@ LAG_SECONDS_MAX: Final = 2.0
 
 MAINTENANCE_CHECKPOINTS: Final = 256
 """Checkpoints, so packs, after which the repository is tidied; commits wait meanwhile."""
+
+FAILURES_APART_SECONDS: Final = 5.0
+"""Failures of git closer together than this are one outage."""
 
 RETRY_SECONDS: Final = 1.0
 """Pause before git is tried again after it failed."""
@@ -73,6 +82,7 @@ class GitStage:
         self._added: deque[tuple[int, float]] = deque()
         """When batches became durable, by their last seq."""
         self._wake = anyio.Event()
+        self._hurry = anyio.Event()
         self._progress = anyio.Event()
         self._committed_seq = git_seq
         self._wanted_seq = 0
@@ -84,6 +94,7 @@ class GitStage:
         self.maintenance = ""
         """What maintenance last did."""
         self._checkpoint_count = 0
+        self._failed_at = -FAILURES_APART_SECONDS
         self.failure = ""
         """Why git is not following; empty when it is."""
 
@@ -102,12 +113,15 @@ class GitStage:
         if self._window_bytes > WINDOW_BYTES_MAX:
             self._drop_window()
         self._wake.set()
+        if self.durable_seq - self._committed_seq >= GATHER_RECORDS:
+            self._hurry.set()
 
     def want(self, seq: int) -> None:
         """Somebody waits for this record's commit: checkpoint as soon as it is there."""
         if seq > self.git_seq:
             self._wanted_seq = max(self._wanted_seq, seq)
             self._wake.set()
+            self._hurry.set()
 
     def behind(self, records_max: int) -> anyio.Event | None:
         """Return None if git is close enough, else an event that is set when it has moved."""
@@ -128,19 +142,32 @@ class GitStage:
             try:
                 await self._step()
             except (GitFailed, OSError) as error:
-                self.failure = str(error)
-                self._move()
-                _log.exception("git failed; the journal has everything, trying again")
-                await anyio.sleep(RETRY_SECONDS)
-                await self._restart()
+                await self._recover(error)
+
+    async def _recover(self, error: GitFailed | OSError) -> None:
+        """Start git again: at once the first time, later with pauses."""
+        # Who waits for a commit goes on waiting over one death of a git process.
+        again = time.monotonic() - self._failed_at < FAILURES_APART_SECONDS
+        self._failed_at = time.monotonic()
+        # While it can not be started, only what changes is worth another line.
+        level = logging.DEBUG if self.failure else logging.WARNING
+        _log.log(level, "git failed; the journal has everything, trying again: %s", _line(error))
+        _log.debug("where git failed", exc_info=error)
+        if again:
+            self.failure = self.failure or str(error)
+            self._move()
+            await anyio.sleep(RETRY_SECONDS)
+        await self._restart()
 
     async def _restart(self) -> None:
         self._drop_window()
         try:
             self._committed_seq = await self._run(self._history.start)
         except (GitFailed, OSError) as error:
+            if str(error) != self.failure:
+                _log.warning("git can not be started: %s", _line(error))
             self.failure = str(error)
-            _log.error("git can not be started: %s", error)
+            self._move()
             return
         self.failure = ""
 
@@ -148,6 +175,7 @@ class GitStage:
         if self._committed_seq == self.durable_seq and self._committed_seq == self.git_seq:
             await self._wake.wait()
         self._wake = anyio.Event()
+        await self._gather()
         entries = await self._take()
         if entries:
             commits = await self._run(self._history.commit, entries)
@@ -161,6 +189,17 @@ class GitStage:
             elif self._committed_seq == self.durable_seq:
                 with anyio.move_on_after(wait):
                     await self._wake.wait()
+
+    async def _gather(self) -> None:
+        """Let more records come before git is fed, unless somebody waits: each turn of the thread
+        and of the pipe costs as much as several commits."""
+        if 0 < self.durable_seq - self._committed_seq < GATHER_RECORDS and not self._is_wanted():
+            self._hurry = anyio.Event()
+            with anyio.move_on_after(GATHER_SECONDS):
+                await self._hurry.wait()
+
+    def _is_wanted(self) -> bool:
+        return self._wanted_seq > self._committed_seq
 
     async def _run(self, function: Callable[[Unpack[_Args]], _T], *args: *_Args) -> _T:
         """Call a function of the history in this stage's own thread turn."""
@@ -211,3 +250,8 @@ class GitStage:
         self.want(self.durable_seq)
         while self.git_seq < self.durable_seq and not self.failure:
             await self._progress.wait()
+
+
+def _line(error: Exception) -> str:
+    """Return what an error says on one line: git's own words often have several."""
+    return " ".join(str(error).split())

@@ -8,16 +8,34 @@ from __future__ import annotations
 
 import socket
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from agent_trace_coordinator.core.documents import required_for
-from agent_trace_coordinator.core.inputs import NO_FACTS, Facts
-from agent_trace_coordinator.core.records import Change, Changed, Entry, Record
-from agent_trace_coordinator.core.state import State
-from agent_trace_coordinator.storage.base import WorkTree
+from agent_trace_coordinator.core.inputs import (
+    NO_FACTS,
+    RECORDED_REQUESTS,
+    Facts,
+    FoundFile,
+)
+from agent_trace_coordinator.core.leases import sessions_waited_for
+from agent_trace_coordinator.core.records import Change, Changed, Entry, Record, SessionClosed
+from agent_trace_coordinator.core.state import SessionEntry, State
+from agent_trace_coordinator.storage.base import (
+    CapturedFile,
+    WorkTree,
+)
 from agent_trace_coordinator.storage.index import Index
-from agent_trace_protocol import Actor, Open, Request, Transact
+from agent_trace_protocol import (
+    Action,
+    Actor,
+    InvalidPath,
+    Open,
+    Request,
+    SessionKind,
+    Transact,
+)
 
 __all__ = ["Lookup"]
 
@@ -28,16 +46,23 @@ CACHE_BYTES_MAX: Final = 64 << 20
 class Lookup:
     """The shell's eyes. Used by the event loop only."""
 
-    def __init__(self, index: Index, tree: WorkTree) -> None:
+    def __init__(self, index: Index, tree: WorkTree, *, files_seq: Callable[[], int]) -> None:
+        """`files_seq` returns the last operation that the files in `tree` show."""
         self._index = index
         self._tree = tree
+        self._files_seq = files_seq
         self._host = socket.gethostname()
         self._pending: dict[int, Entry] = {}
         """By seq: what is not durable, so not in the index."""
         self._pending_contents: dict[int, bytes] = {}
         self._pending_changes: dict[tuple[int, int], tuple[Record, Change]] = {}
+        self._vacated: dict[str, int] = {}
+        """Paths that documents have left lately, and the operation by which they did: our own file
+        lies there until the files show that operation."""
         self._cache: OrderedDict[int, bytes] = OrderedDict()
         self._cache_bytes = 0
+        self._newest: dict[int, int] = {}
+        """The cached content of each document that was written lately, by document."""
 
     def facts(self, state: State, session: str, number: int, request: Request) -> Facts:
         """Return what the core needs to know about a request.
@@ -47,14 +72,17 @@ class Lookup:
         """
         if isinstance(request, Open):
             return self._facts_of_open(state, session, request)
-        if not isinstance(request, Transact):
-            return NO_FACTS
-        facts = Facts()
+        ended = "" if session in state.sessions else self._session_ended(session)
+        if not isinstance(request, RECORDED_REQUESTS):
+            return Facts(session_ended=ended) if ended else NO_FACTS
+        facts = Facts(session_ended=ended)
         known = state.sessions.get(session)
         if known is None or number <= known.request_high:
             facts.previous = self._previous(session, number)
             if facts.previous is not None:
                 return facts
+        if not isinstance(request, Transact):
+            return facts
         required = required_for(state, request.operations)
         for key, digest in required.contents.items():
             facts.contents[key] = self.content(key, digest)
@@ -63,19 +91,91 @@ class Lookup:
             if found is not None and found.content_key:
                 facts.revisions[document, revision] = self.content(found.content_key, found.digest)
         for path in required.files:
-            content = self._tree.read(path)
+            try:
+                content = None if self._is_vacated(path) else self._tree.read(path)
+            except InvalidPath as error:
+                facts.blocked[path] = error.message
+                continue
             if content is not None:
                 facts.files[path] = content
         return facts
 
+    def facts_of_files(
+        self, state: State, found: list[CapturedFile], adopted: dict[str, int]
+    ) -> tuple[tuple[FoundFile, ...], Facts]:
+        """Return files that were changed past us as the core takes them, and what it must know.
+
+        A file's base is the newest revision that the files had shown when it was changed; or what
+        was taken from the file itself last, by an operation that `adopted` names by path.
+        """
+        facts = Facts()
+        files: list[FoundFile] = []
+        for captured in found:
+            document = state.document_at(captured.path)
+            if document is None:
+                continue
+            nothing = captured.content is None and not captured.problem
+            if nothing and document.seq > captured.files_seq:
+                # Its file was not there yet: that is our own doing, and not a deletion.
+                continue
+            facts.contents[document.content_key] = self.content(
+                document.content_key, document.digest
+            )
+            revision = document.revision
+            change: Change | None = None
+            while revision > 0:
+                record = self.record_of(document.id, revision)
+                if record is None or record[0].seq <= max(
+                    captured.files_seq, adopted.get(captured.path, 0)
+                ):
+                    change = None if record is None else record[1]
+                    break
+                revision -= 1
+            if change is not None and change.content_key:
+                base = self.content(change.content_key, change.digest)
+                facts.revisions[document.id, revision] = base
+            files.append(FoundFile(captured.path, captured.content, captured.problem, revision))
+        return tuple(files), facts
+
+    def _is_vacated(self, path: str) -> bool:
+        """Return whether what lies at a path, or below it, is about to be removed by ourselves."""
+        if self._vacated:
+            shown = self._files_seq()
+            self._vacated = {each: seq for each, seq in self._vacated.items() if seq > shown}
+        below = f"{path}/"
+        return any(each == path or each.startswith(below) for each in self._vacated)
+
     def _facts_of_open(self, state: State, session: str, request: Open) -> Facts:
         if session in state.sessions:
             return NO_FACTS
-        facts = Facts(session_ended=self._index.session_ended(session))
+        facts = Facts(session_ended=self._session_ended(session))
         holder = state.sessions.get(state.holders.get(request.name, ""))
-        if request.actor is Actor.AGENT and holder is not None and holder.host == self._host:
-            facts.holder_gone = not process_lives(holder.pid, holder.pid_started)
+        if request.actor is Actor.AGENT and holder is not None:
+            facts.holder_gone = self._is_gone(holder)
         return facts
+
+    def gone_sessions(self, state: State) -> frozenset[str]:
+        """Return the sessions that hold what somebody waits for, and whose process has ended."""
+        if not state.waiters:
+            return frozenset()
+        return frozenset(
+            id for id in sessions_waited_for(state) if self._is_gone(state.sessions[id])
+        )
+
+    def _is_gone(self, session: SessionEntry) -> bool:
+        # A session of the command line has no process between two commands.
+        return (
+            session.kind is not SessionKind.CLI
+            and session.host == self._host
+            and not process_lives(session.pid, session.pid_started)
+        )
+
+    def _session_ended(self, session: str) -> str:
+        for entry in self._pending.values():
+            body = entry.record.body
+            if isinstance(body, SessionClosed) and entry.record.session == session:
+                return body.reason
+        return self._index.session_ended(session)
 
     def _previous(self, session: str, number: int) -> Record | None:
         for entry in self._pending.values():
@@ -93,6 +193,10 @@ class Lookup:
         return self._pending_changes.get((document, revision)) or self._index.change(
             document, revision
         )
+
+    def commit(self, seq: int) -> str:
+        """Return the commit id of an operation; empty if state.db does not know it yet."""
+        return self._index.commit(seq)
 
     def content(self, key: int, digest: bytes) -> bytes:
         """Return a content; raises `CorruptStore` if it is not what was recorded."""
@@ -122,6 +226,9 @@ class Lookup:
         if isinstance(body, Changed):
             for change in body.changes:
                 self._pending_changes[change.document, change.revision] = entry.record, change
+                left = change.path if change.action is Action.DELETE else change.previous_path
+                if left:
+                    self._vacated[left] = entry.record.seq
 
     def settle(self, entry: Entry) -> None:
         """The operation is durable: from now on it is in the index."""
@@ -133,9 +240,24 @@ class Lookup:
         if isinstance(body, Changed):
             for change in body.changes:
                 del self._pending_changes[change.document, change.revision]
+                self._supersede(change)
+
+    def _supersede(self, change: Change) -> None:
+        """Drop the content that a change replaced: hardly anybody asks for it again, and a document
+        that is written a thousand times must not fill the cache."""
+        before = self._newest.pop(change.document, 0)
+        if before and before != change.content_key:
+            dropped = self._cache.pop(before, None)
+            if dropped is not None:
+                self._cache_bytes -= len(dropped)
+        if change.content_key:
+            self._newest[change.document] = change.content_key
 
     def forget(self) -> None:
         """Nothing that was pending became durable."""
+        self._vacated = {
+            path: seq for path, seq in self._vacated.items() if seq not in self._pending
+        }
         self._pending.clear()
         self._pending_contents.clear()
         self._pending_changes.clear()

@@ -16,10 +16,18 @@ import msgspec
 
 from agent_trace_coordinator import __version__
 from agent_trace_coordinator.core.inputs import Now
+from agent_trace_coordinator.core.records import Record
 from agent_trace_coordinator.core.sessions import session_state
 from agent_trace_coordinator.core.state import State
 from agent_trace_coordinator.storage.index import Index
-from agent_trace_protocol import Log, LogEntry, SessionState, StatusReport
+from agent_trace_protocol import (
+    Log,
+    LogEntry,
+    SessionInfo,
+    Sessions,
+    SessionState,
+    StatusReport,
+)
 
 __all__ = ["Queries", "RepositoryFigures"]
 
@@ -82,6 +90,18 @@ class Queries:
             for entry in entries
         ]
         return complete, more
+
+    async def records_after(self, seq: int, last: int, limit: int) -> list[Record]:
+        """Return durable records after `seq`, up to `last`, oldest first, at most `limit`."""
+        return await anyio.to_thread.run_sync(
+            self._index.records_after, seq, last, limit, limiter=self._limiter
+        )
+
+    async def ended_sessions(self, request: Sessions, limit: int) -> list[SessionInfo]:
+        """Return sessions that have ended, the last one first."""
+        return await anyio.to_thread.run_sync(
+            self._index.ended_sessions, request, limit, limiter=self._limiter
+        )
 
     async def status(self, state: State, read_only: str, trouble: str) -> StatusReport:
         """Return how the coordinator and the store are."""

@@ -8,9 +8,10 @@ the order law as the shell sees it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Final, Protocol, assert_never
 
 import anyio
@@ -20,22 +21,46 @@ from agent_trace_coordinator import __version__
 from agent_trace_coordinator.core.effects import (
     Answer,
     AnswerContent,
+    AnswerEvents,
     AnswerQuery,
+    AnswerSessions,
+    AnswerViolation,
     Append,
     Effect,
     Leave,
+    PutBack,
 )
-from agent_trace_coordinator.core.inputs import Now, Received, Tick
+from agent_trace_coordinator.core.files import FILE_SOURCE
+from agent_trace_coordinator.core.grants import carry_over
+from agent_trace_coordinator.core.inputs import (
+    RECORDED_REQUESTS,
+    FilesChanged,
+    Now,
+    Received,
+    Tick,
+)
 from agent_trace_coordinator.core.machine import step
-from agent_trace_coordinator.core.records import Entry, request_fingerprint
+from agent_trace_coordinator.core.mirror import render_mirror
+from agent_trace_coordinator.core.records import (
+    Changed,
+    Entry,
+    request_fingerprint,
+)
 from agent_trace_coordinator.core.sessions import TICK_SECONDS
 from agent_trace_coordinator.core.state import DocumentState, State
-from agent_trace_coordinator.errors import JournalFull
+from agent_trace_coordinator.core.violations import report_of
+from agent_trace_coordinator.errors import (
+    CorruptStore,
+    JournalFull,
+)
+from agent_trace_coordinator.storage.base import CapturedFile, SetAside, Signature
 from agent_trace_protocol import (
     PROTOCOL_VERSION,
     PROTOCOL_VERSION_MIN,
+    Action,
     AgentTraceError,
     Busy,
+    Close,
     Committed,
     Document,
     InternalError,
@@ -50,8 +75,8 @@ from agent_trace_protocol import (
     ReplyEnvelope,
     Request,
     SessionId,
+    SessionList,
     Status,
-    Transact,
     UnsupportedVersion,
     decode_request,
     decode_request_envelope,
@@ -59,10 +84,13 @@ from agent_trace_protocol import (
     session_id_of,
 )
 
+from .adoption import Outcome, current_files, read_set_aside
+from .event_feed import EventFeed
 from .file_stage import FileStage
 from .git_stage import GitStage
 from .journal_stage import JournalStage
 from .lookup import Lookup
+from .quarantine_stage import QuarantineStage
 from .queries import Queries
 
 __all__ = ["Runtime", "Sender"]
@@ -120,7 +148,21 @@ class Runtime:
         reload: Callable[[], State],
         git_lag_records_max: int,
         idle_seconds: float | None,
+        quarantine: QuarantineStage | None = None,
+        on_batch: Callable[[list[Entry]], None] | None = None,
+        on_adopted: Callable[[str, Signature], None] | None = None,
     ) -> None:
+        """`quarantine` writes refused texts as files; `on_batch` is told of every durable batch,
+        `on_adopted` of every file that has become a durable revision as it is."""
+        self._on_adopted = on_adopted
+        self._adopted: dict[str, int] = {}
+        """The operations that took files' contents, by path, until all files show them."""
+        self._quarantine = quarantine
+        self._on_batch = on_batch
+        self._captured: dict[str, Signature] = {}
+        """What lies at the paths of the files that are being judged, and was read."""
+        self._putting_back: set[str] = set()
+        """Documents whose files are being brought back."""
         self._state = state
         self._lookup = lookup
         self._journal = journal
@@ -138,10 +180,19 @@ class Runtime:
         self._sessions: dict[bytes, SessionId] = {}
         self._query_count = 0
         self._read_only = ""
+        self._provisional: set[SessionId] = set()
+        """Sessions that were opened while the disk took no writes, and hold no name."""
         self._asked_at = self._clock().monotonic
         self._leaving = anyio.Event()
         self._tasks: anyio.abc.TaskGroup | None = None
         self._git_lag_records_max = git_lag_records_max
+        self._feed = EventFeed(
+            journal.durable_seq,
+            records_after=queries.records_after,
+            commit=self._commit_of,
+            send=self._send,
+            start=self._start,
+        )
         journal.hold_while(partial(git.behind, git_lag_records_max))
 
     async def run(self, listen: Callable[[], Coroutine[object, object, None]]) -> None:
@@ -169,6 +220,15 @@ class Runtime:
     DRAIN_SECONDS_MAX: Final = 30.0
     """How long leaving waits for git and files; what they lack, the next start replays."""
 
+    @property
+    def paths(self) -> list[str]:
+        """The paths of the documents, sorted."""
+        return self._state.paths
+
+    def mirror(self) -> str:
+        """Return the readable mirror of sessions and leases."""
+        return render_mirror(self._state, self._journal.durable_seq, self._clock())
+
     def leave(self) -> None:
         """Stop taking requests, finish what was accepted, and return from `run`."""
         self._leaving.set()
@@ -190,7 +250,7 @@ class Runtime:
                 )
             session = self._sessions.get(envelope.key) or self._session_of(envelope.key)
             request = decode_request(frames[1])
-            effects = self._decide(session, number, frames[1], request)
+            effects = self._decide(session, number, frames[1], request, peer)
         except AgentTraceError as error:
             self._send(peer, number, Refused(error.to_info()))
             return
@@ -204,33 +264,25 @@ class Runtime:
         return id
 
     def _decide(
-        self, session: SessionId, number: int, body: bytes, request: Request
+        self, session: SessionId, number: int, body: bytes, request: Request, peer: bytes
     ) -> list[Effect]:
         fingerprint = b""
         self._asked_at = self._clock().monotonic
-        if isinstance(request, Transact):
-            if self._read_only:
-                raise ReadOnlyStore(f"the store takes no writes now: {self._read_only}")
-            if (
-                self._journal.pending_count >= PENDING_RECORDS_MAX
-                or self._journal.pending_bytes >= PENDING_BYTES_MAX
-            ):
-                raise Busy("too many operations wait for the disk; try again in a moment")
-            if self._git.failure and self._git.lag_count >= self._git_lag_records_max:
-                raise Busy(
-                    f"git lacks {self._git.lag_count} operations and does not follow: "
-                    f"{self._git.failure}"
-                )
+        if isinstance(request, RECORDED_REQUESTS):
             fingerprint = request_fingerprint(body)
         elif isinstance(request, Open) and self._read_only:
-            # It can not be made durable; it may read, and it is introduced with its first write.
+            # It can not be made durable; it may read until it can.
+            if not request.ephemeral and session not in self._state.sessions:
+                self._provisional.add(session)
             request = msgspec.structs.replace(request, ephemeral=True)
         seq = self._state.seq
         try:
             facts = self._lookup.facts(self._state, session, number, request)
-            return step(
-                self._state, Received(session, number, fingerprint, request, facts), self._clock()
-            )
+            # What was carried out before is answered as before, whatever is wrong by now.
+            if facts.previous is None:
+                self._check_takes(session, request)
+            received = Received(session, number, fingerprint, request, facts, peer)
+            return step(self._state, received, self._clock())
         except AgentTraceError:
             raise
         except Exception as error:  # top level: a fault must not end the service
@@ -242,6 +294,32 @@ class Runtime:
                 raise
             raise InternalError(f"internal error: {type(error).__name__}: {error}") from error
 
+    def _check_takes(self, session: SessionId, request: Request) -> None:
+        """Refuse what would have to become durable, when that is not possible in due time.
+
+        Raises:
+            ReadOnlyStore: the disk takes no writes.
+            Busy: too much waits for the disk or for git.
+        """
+        if isinstance(request, Close):
+            known = self._state.sessions.get(session)
+            if self._read_only and known is not None and known.journaled:
+                raise ReadOnlyStore(f"the session can not be ended now: {self._read_only}")
+        if not isinstance(request, RECORDED_REQUESTS):
+            return
+        if self._read_only:
+            raise ReadOnlyStore(f"the store takes no writes now: {self._read_only}")
+        if (
+            self._journal.pending_count >= PENDING_RECORDS_MAX
+            or self._journal.pending_bytes >= PENDING_BYTES_MAX
+        ):
+            raise Busy("too many operations wait for the disk; try again in a moment")
+        if self._git.failure and self._git.lag_count >= self._git_lag_records_max:
+            raise Busy(
+                f"git lacks {self._git.lag_count} operations and does not follow: "
+                f"{self._git.failure}"
+            )
+
     async def _tick(self) -> None:
         while True:
             await anyio.sleep(TICK_SECONDS)
@@ -250,7 +328,10 @@ class Runtime:
     def tick(self) -> None:
         """Let time pass: sessions expire, an idle coordinator leaves."""
         if not self._read_only:
-            self._perform(b"", 0, step(self._state, Tick(), self._clock()))
+            gone = self._lookup.gone_sessions(self._state)
+            self._perform(b"", 0, step(self._state, Tick(gone), self._clock()))
+        self._feed.tick(self._clock().monotonic)
+        self._sender.sent()
         idle = self._clock().monotonic - self._asked_at
         if self._idle_seconds is not None and idle > self._idle_seconds:
             _log.info("nobody has asked for anything for %.0f s: leaving", idle)
@@ -270,6 +351,17 @@ class Runtime:
                     self._answer_content(peer, number, effect)
                 case AnswerQuery():
                     self._answer_query(peer, number, effect)
+                case AnswerSessions():
+                    start = partial(self._start_query, peer, number, effect)
+                    self._when_durable(effect.after, peer, number, start)
+                case AnswerEvents():
+                    self._feed.ask(peer, number, effect.request, self._clock().monotonic)
+                case AnswerViolation():
+                    self._answer_violation(peer, number, effect)
+                case PutBack():
+                    captured = self._captured.get(effect.path)
+                    put_back = partial(self._put_back, effect.path, captured)
+                    self._when_durable(effect.after, b"", 0, put_back)
                 case Leave():
                     self.leave()
                 case _:
@@ -282,7 +374,7 @@ class Runtime:
             self._held.setdefault(seq, []).append(_Held(peer, number, action))
 
     def _when_in_git(self, seq: int, action: Callable[[], None]) -> None:
-        if self._shown_seq() >= seq or self._git.failure or self._files.failure:
+        if self._shown_seq() >= seq:
             action()
             return
         self._in_git.append((seq, action))
@@ -290,6 +382,8 @@ class Runtime:
         self._files.want(seq)
 
     def _answer(self, peer: bytes, number: int, answer: Answer) -> None:
+        if answer.to is not None:
+            peer, number = answer.to.peer, answer.to.number
         if not answer.in_git:
             send = partial(self._send, peer, number, answer.reply)
             self._when_durable(answer.after, peer, number, send)
@@ -299,9 +393,15 @@ class Runtime:
         self._when_durable(seq, peer, number, partial(self._when_in_git, seq, finish))
 
     def _send_with_commit(self, peer: bytes, number: int, seq: int, reply: Reply) -> None:
-        commit = self._queries.commit(seq)
         assert isinstance(reply, Committed)
-        self._send(peer, number, msgspec.structs.replace(reply, commit=commit))
+        self._send(peer, number, msgspec.structs.replace(reply, commit=self._commit_of(seq)))
+
+    def _commit_of(self, seq: int) -> str:
+        # While git fails nobody waits for it, and a commit that is not durable is not named.
+        if seq > self._git.git_seq:
+            return ""
+        # One that an earlier life made, or that this one made long ago, is in the index only.
+        return self._queries.commit(seq) or self._lookup.commit(seq)
 
     def _answer_content(self, peer: bytes, number: int, answer: AnswerContent) -> None:
         try:
@@ -336,6 +436,95 @@ class Runtime:
             author=record.author,
         )
 
+    def _answer_violation(self, peer: bytes, number: int, answer: AnswerViolation) -> None:
+        content = self._lookup.content
+        try:
+            reply: Reply = report_of(answer.violation, answer.info, answer.current, content)
+        except AgentTraceError as error:
+            reply = Refused(error.to_info())
+        send = partial(self._send, peer, number, reply)
+        self._when_durable(answer.after, peer, number, send)
+
+    # -- files that were changed past us ---------------------------------------------------
+
+    def files_changed(self, found: list[CapturedFile]) -> Outcome:
+        """Judge files that were changed past the coordinator.
+
+        While the disk takes no writes, or too much waits for it, they stay as they are; they are
+        found again later.
+        """
+        current = current_files(self._state, found)
+        busy = self._journal.pending_bytes >= PENDING_BYTES_MAX
+        if self._read_only or busy or self._leaving.is_set():
+            return Outcome(current, frozenset())
+        self._captured = {
+            # What could not be read is kept by being moved away when its place is taken.
+            each.path: each.signature
+            for each in found
+            if each.content is not None or not each.problem
+        }
+        try:
+            self._adopted = {
+                path: seq for path, seq in self._adopted.items() if seq > self._files.written_seq
+            }
+            files, facts = self._lookup.facts_of_files(
+                self._state,
+                [each for each in found if each.path not in current],
+                self._adopted,
+            )
+            effects = step(self._state, FilesChanged(files, facts), self._clock())
+        except CorruptStore as error:
+            _log.error("changed files can not be judged: %s", error)
+            return Outcome(current, frozenset())
+        self._perform(b"", 0, effects)
+        for effect in effects:
+            if isinstance(effect, Append):
+                self._note_adopted(effect.entry)
+        put_back = frozenset(each.path for each in effects if isinstance(each, PutBack))
+        return Outcome(current, put_back)
+
+    def _note_adopted(self, entry: Entry) -> None:
+        body = entry.record.body
+        if not isinstance(body, Changed) or body.source != FILE_SOURCE:
+            return
+        seq = entry.record.seq
+        for change in body.changes:
+            signature = self._captured.get(change.path)
+            if signature is None or change.action is not Action.PUT:
+                continue
+            self._adopted[change.path] = seq
+            if self._on_adopted is not None and signature[1]:
+                adopted = partial(self._on_adopted, change.path, signature)
+                self._when_durable(seq, b"", 0, adopted)
+
+    def set_aside(self, quarantine: Path, kept: list[SetAside], files_seq: int) -> None:
+        """Judge what lay in the way of our own writes and was moved to the quarantine."""
+        for aside, captured in read_set_aside(quarantine, kept, files_seq):
+            if captured.problem and aside.path in self._putting_back:
+                # It was recorded when it was found; here it only made room.
+                continue
+            self.files_changed([captured])
+            # Its place was taken, so unlike other files it does not show what became of it.
+            again = partial(self._put_back, aside.path, None)
+            self._when_durable(self._state.seq, b"", 0, again)
+            if not captured.problem and self._quarantine is not None and not self._read_only:
+                forget = partial(self._quarantine.forget_set_aside, aside.kept_as)
+                self._when_durable(self._state.seq, b"", 0, forget)
+        self._putting_back.clear()
+
+    def _put_back(self, path: str, captured: Signature | None) -> None:
+        document = self._state.document_at(path)
+        if document is None:
+            return
+        if document.seq > self._journal.durable_seq:
+            # It has changed meanwhile, and what is not durable must not be seen.
+            later = partial(self._put_back, path, captured)
+            self._when_durable(document.seq, b"", 0, later)
+            return
+        self._putting_back.add(path)
+        content = self._lookup.content(document.content_key, document.digest)
+        self._files.put_back(path, content, captured)
+
     def _answer_query(self, peer: bytes, number: int, answer: AnswerQuery) -> None:
         start = partial(self._start_query, peer, number, answer)
         if isinstance(answer.request, Log):
@@ -343,33 +532,47 @@ class Runtime:
             start = partial(self._when_in_git, answer.after, start)
         self._when_durable(answer.after, peer, number, start)
 
-    def _start_query(self, peer: bytes, number: int, query: AnswerQuery) -> None:
+    def _start_query(self, peer: bytes, number: int, query: AnswerQuery | AnswerSessions) -> None:
+        self._start(partial(self._query, query), peer, number)
+
+    def _start(self, work: Callable[[], Awaitable[Reply | None]], peer: bytes, number: int) -> None:
         if self._query_count >= QUERIES_MAX:
             error = Busy("too many queries wait; try again in a moment")
             self._send(peer, number, Refused(error.to_info()))
             return
         self._query_count += 1
         assert self._tasks is not None
-        self._tasks.start_soon(self._query, peer, number, query)
+        self._tasks.start_soon(self._finish, work, peer, number)
 
-    async def _query(self, peer: bytes, number: int, query: AnswerQuery) -> None:
+    async def _finish(
+        self, work: Callable[[], Awaitable[Reply | None]], peer: bytes, number: int
+    ) -> None:
         try:
-            request = query.request
-            match request:
-                case Log():
-                    entries, more = await self._queries.log(request, query.document, query.after)
-                    reply: Reply = LogPage(tuple(entries), more)
-                case Status():
-                    trouble = self._read_only or self._git.failure or self._files.failure
-                    reply = await self._queries.status(self._state, self._read_only, trouble)
-                case _:
-                    assert_never(request)
+            reply = await work()
         except AgentTraceError as error:
             reply = Refused(error.to_info())
         finally:
             self._query_count -= 1
-        self._send(peer, number, reply)
+        if reply is not None:
+            self._send(peer, number, reply)
         self._sender.sent()
+
+    async def _query(self, query: AnswerQuery | AnswerSessions) -> Reply:
+        if isinstance(query, AnswerSessions):
+            ended = await self._queries.ended_sessions(
+                query.request, query.request.limit - len(query.sessions)
+            )
+            return SessionList((*query.sessions, *ended))
+        request = query.request
+        match request:
+            case Log():
+                entries, more = await self._queries.log(request, query.document, query.after)
+                return LogPage(tuple(entries), more)
+            case Status():
+                trouble = self._read_only or self._git.failure or self._files.failure
+                return await self._queries.status(self._state, self._read_only, trouble)
+            case _:
+                assert_never(request)
 
     def _send(self, peer: bytes, number: int, reply: Reply) -> None:
         envelope = ReplyEnvelope(
@@ -391,24 +594,40 @@ class Runtime:
             self._lookup.settle(entry)
             for held in self._held.pop(entry.record.seq, ()):
                 held.action()
+        self._feed.add(batch)
         self._files.add(batch)
+        if self._quarantine is not None:
+            self._quarantine.add(batch)
+        if self._on_batch is not None:
+            self._on_batch(batch)
         self._sender.sent()
 
     def on_full(self, error: JournalFull) -> None:
         """Nothing of what was pending is durable: take it all back and go read-only."""
         self._read_only = str(error)
+        self._provisional.clear()
         held, self._held = self._held, {}
         self._lookup.forget()
-        self._state = self._reload()
+        before, self._state = self._state, self._reload()
+        carry_over(before, self._state)
         refusal = Refused(ReadOnlyStore(f"nothing was done: {error}").to_info())
         for waiting in held.values():
             for each in waiting:
-                self._send(each.peer, each.number, refusal)
+                # What nobody asked for, such as bringing a file back, has nobody to tell.
+                if each.peer:
+                    self._send(each.peer, each.number, refusal)
+        for waiter in before.waiters.values():
+            self._send(waiter.peer, waiter.number, refusal)
         self._sender.sent()
 
     def on_healed(self) -> None:
         """The disk takes writes again."""
         self._read_only = ""
+        for id in self._provisional:
+            # Its client opens it again when it is told that it is unknown, and is then told as
+            # well whether the agent's name is free.
+            self._state.sessions.pop(id, None)
+        self._provisional.clear()
 
     def on_committed(self, commits: list[tuple[int, str]]) -> None:
         """Records have become commits, not durable yet."""
@@ -416,15 +635,17 @@ class Runtime:
         self._queries.note_commits(commits)
 
     def _shown_seq(self) -> int:
-        return min(self._git.git_seq, self._files.written_seq)
+        """Return the last operation that nobody has to wait for any more: it is in git and on
+        disk, or the one that lacks it does not work, which `status` says."""
+        durable = self._journal.durable_seq
+        git = durable if self._git.failure else self._git.git_seq
+        return min(git, durable if self._files.failure else self._files.written_seq)
 
     def on_shown(self) -> None:
         """Git or the files have moved on, or failed."""
         if not self._in_git:
             return
         shown = self._shown_seq()
-        if self._git.failure or self._files.failure:
-            shown = self._journal.durable_seq
         due = [action for seq, action in self._in_git if seq <= shown]
         self._in_git = [waiting for waiting in self._in_git if waiting[0] > shown]
         for action in due:

@@ -7,9 +7,11 @@ everything, and the files were compared. The endpoint is announced last.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -18,13 +20,16 @@ from typing import Final, NoReturn
 import anyio
 
 from agent_trace_coordinator import __version__
+from agent_trace_coordinator.core.grants import resume
 from agent_trace_coordinator.core.invariants import check
+from agent_trace_coordinator.core.records import Entry
 from agent_trace_coordinator.core.state import Rules, State
-from agent_trace_coordinator.errors import JournalFailed
+from agent_trace_coordinator.errors import JournalFailed, JournalFull
 from agent_trace_coordinator.storage.git import GitHistory
 from agent_trace_coordinator.storage.index import Index
 from agent_trace_coordinator.storage.journal import Journal
 from agent_trace_coordinator.storage.lock import StoreLock
+from agent_trace_coordinator.storage.quarantine import Quarantine
 from agent_trace_coordinator.storage.recovery import (
     check_not_behind,
     replay_to_git,
@@ -40,9 +45,12 @@ from .file_stage import FileStage
 from .git_stage import GitStage
 from .journal_stage import JournalStage
 from .lookup import Lookup
+from .mirror_stage import MirrorStage
+from .quarantine_stage import QuarantineStage
 from .queries import Queries, RepositoryFigures
 from .runtime import Runtime
 from .sockets import Router
+from .watcher import Watcher
 
 __all__ = ["serve"]
 
@@ -52,14 +60,21 @@ LOCK_WATCH_SECONDS: Final = 1.0
 _log = logging.getLogger("agent_trace.coordinator")
 
 
-def serve(root: Path, idle_seconds: float | None) -> int:
+def serve(root: Path, idle_seconds: float | None, *, background: bool = False) -> int:
     """Be the coordinator of a store until asked to leave; return the process's exit code.
+
+    It leaves after `idle_seconds` without a request; in the background, if they are not given,
+    after those that the store's configuration names.
 
     Raises:
         AgentTraceError: the store can not be served; the message says why.
     """
     store = open_store(root)
+    for warning in store.warnings:
+        _log.warning("%s", warning)
     config = load_config(store)
+    if idle_seconds is None and background and config.idle_seconds:
+        idle_seconds = config.idle_seconds
     with ExitStack() as stack:
         lock = stack.enter_context(StoreLock(store.lock))
         try:
@@ -100,17 +115,24 @@ def _serve(
         stale_seconds=config.stale_seconds,
         grace_seconds=config.grace_seconds,
         grace_seconds_cli=config.grace_cli_seconds,
+        quarantine_bytes_max=config.quarantine_bytes_max,
+        out_of_band_author=config.out_of_band_author,
+        leases_enforced=config.leases == "enforced",
     )
     epoch, store_id = journal.begin_life()
 
     def load() -> State:
-        state = journal.load(epoch=epoch, store=store_id, rules=rules, now=read_clock().monotonic)
+        now = read_clock()
+        state = journal.load(epoch=epoch, store=store_id, rules=rules, now=now.monotonic)
+        resume(state, now)
         check(state)
         return state
 
     state = load()
-    lookup_index, git_index, query_index = (Index(store.state_db) for _ in range(3))
-    for index in (lookup_index, git_index, query_index):
+    lookup_index, git_index, query_index, quarantine_index = (
+        Index(store.state_db) for _ in range(4)
+    )
+    for index in (lookup_index, git_index, query_index, quarantine_index):
         stack.callback(index.close)
 
     history = GitHistory(store.root, known_commits=journal.known_commits)
@@ -146,7 +168,7 @@ def _serve(
     def on_committed(commits: list[tuple[int, str]]) -> None:
         runtime.on_committed(commits)
 
-    lookup = Lookup(lookup_index, tree)
+    lookup = Lookup(lookup_index, tree, files_seq=lambda: files.written_seq)
     git = GitStage(
         history,
         git_index,
@@ -154,12 +176,41 @@ def _serve(
         on_committed=on_committed,
         on_progress=lambda: runtime.on_shown(),
     )
-    files = FileStage(tree, state.seq, lookup.content, on_progress=lambda: runtime.on_shown())
+    files = FileStage(
+        tree,
+        state.seq,
+        lookup.content,
+        on_progress=lambda: runtime.on_shown(),
+        on_set_aside=lambda kept, seq: runtime.set_aside(store.quarantine, kept, seq),
+    )
+    quarantine = QuarantineStage(Quarantine(store.quarantine), quarantine_index)
+    quarantine.restore(state)
+    watcher = Watcher(
+        store.root,
+        tree,
+        paths=lambda: runtime.paths,
+        files_seq=lambda: files.written_seq,
+        hand_over=lambda found: runtime.files_changed(found),
+        clock=read_clock,
+        scan_seconds=config.scan_seconds,
+    )
+    mirror = MirrorStage(store.locks, store.temporary, lambda: runtime.mirror())
+
+    def on_durable(batch: list[Entry]) -> None:
+        runtime.on_durable(batch)
+
+    def on_full(error: JournalFull) -> None:
+        runtime.on_full(error)
+
+    def on_batch(batch: list[Entry]) -> None:
+        watcher.note(batch)
+        mirror.add(batch)
+
     stage = JournalStage(
         journal,
         state.seq,
-        on_durable=lambda batch: runtime.on_durable(batch),
-        on_full=lambda error: runtime.on_full(error),
+        on_durable=on_durable,
+        on_full=on_full,
         on_healed=lambda: runtime.on_healed(),
     )
     router = Router(lambda peer, frames: runtime.receive(peer, frames))
@@ -176,21 +227,34 @@ def _serve(
         reload=load,
         git_lag_records_max=config.git_lag_records_max,
         idle_seconds=idle_seconds,
+        quarantine=quarantine,
+        on_batch=on_batch,
+        on_adopted=tree.accept,
     )
     socket.unlink(missing_ok=True)
     with private_umask():
         router.bind(endpoint)
     stack.callback(withdraw, store.root, socket)
     announce(store.root, EndpointInfo(endpoint, os.getpid(), epoch, __version__))
+    # What was loaded stays: the collector need not look through it again and again.
+    gc.collect()
+    gc.freeze()
     _log.info("serving %s at operation %d", store.root, state.seq)
-    anyio.run(_run, runtime, router, lock)
+    anyio.run(_run, runtime, router, lock, (quarantine.run, watcher.run, mirror.run))
     return 0
 
 
-async def _run(runtime: Runtime, router: Router, lock: StoreLock) -> None:
+async def _run(
+    runtime: Runtime,
+    router: Router,
+    lock: StoreLock,
+    beside: Sequence[Callable[[], Coroutine[object, object, None]]],
+) -> None:
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_leave_on_signal, runtime)
         tasks.start_soon(_watch_lock, lock)
+        for task in beside:
+            tasks.start_soon(task)
         await runtime.run(router.serve)
         tasks.cancel_scope.cancel()
 

@@ -21,6 +21,15 @@ from agent_trace_protocol.limits import BODY_BYTES_MAX
 
 __all__ = ["Router"]
 
+# pyzmq's Python layer turns every option and flag into an enumeration and back, which costs more
+# than the call: the methods of its C layer are used for what happens with each message.
+_Socket = zmq.backend.Socket
+_NOBLOCK: Final = int(zmq.Flag.NOBLOCK)
+_SEND_MORE: Final = int(zmq.Flag.SNDMORE) | _NOBLOCK
+_EVENTS: Final = int(zmq.SocketOption.EVENTS)
+_MORE: Final = int(zmq.SocketOption.RCVMORE)
+_POLLIN: Final = int(zmq.PollEvent.POLLIN)
+
 _log = logging.getLogger("agent_trace.coordinator.sockets")
 
 DRAIN_MESSAGES_MAX: Final = 256
@@ -72,19 +81,22 @@ class Router:
                     await anyio.wait_readable(descriptor)
 
     def _readable(self) -> bool:
-        events = int(self._socket.get(zmq.SocketOption.EVENTS))
-        return bool(events & zmq.PollEvent.POLLIN)
+        return bool(int(_Socket.get(self._socket, _EVENTS)) & _POLLIN)
 
     def _drain(self) -> bool:
         """Handle what has arrived; return whether there may be more."""
-        receive = self._socket.recv_multipart
+        socket = self._socket
+        receive, get = _Socket.recv, _Socket.get
         self._draining = True
         try:
             for _ in range(DRAIN_MESSAGES_MAX):
                 try:
-                    identity, *frames = receive(zmq.Flag.NOBLOCK)
+                    identity = receive(socket, _NOBLOCK)
                 except zmq.Again:
                     return False
+                frames: list[bytes] = []
+                while get(socket, _MORE):
+                    frames.append(receive(socket, _NOBLOCK))
                 self._handle(identity, frames)
         finally:
             self._draining = False
@@ -93,7 +105,10 @@ class Router:
     def send(self, peer: bytes, envelope: bytes, body: bytes) -> None:
         """Send a reply, or drop and count it if the peer is gone or does not read."""
         try:
-            self._socket.send_multipart((peer, envelope, body), zmq.Flag.NOBLOCK)
+            send, socket = _Socket.send, self._socket
+            send(socket, peer, _SEND_MORE)
+            send(socket, envelope, _SEND_MORE)
+            send(socket, body, _NOBLOCK)
         except (zmq.Again, zmq.ZMQError) as error:
             self.dropped_count += 1
             _log.debug("reply dropped: %s", error)

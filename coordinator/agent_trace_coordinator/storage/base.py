@@ -13,7 +13,17 @@ import msgspec
 
 from agent_trace_coordinator.core.records import Entry
 
-__all__ = ["Entry", "ExpectedFile", "FileUpdate", "History", "SetAside", "WorkTree"]
+__all__ = [
+    "CapturedFile",
+    "Entry",
+    "ExpectedFile",
+    "FileUpdate",
+    "History",
+    "SetAside",
+    "Signature",
+    "WatchedTree",
+    "WorkTree",
+]
 
 
 class History(Protocol):
@@ -46,6 +56,10 @@ class History(Protocol):
         ...
 
 
+Signature = tuple[int, int, int, int]
+"""By which a file is known again: device, inode, modification time in nanoseconds, size."""
+
+
 class ExpectedFile(msgspec.Struct, frozen=True):
     """What a document's file should hold, and which older states of it are ours as well."""
 
@@ -63,6 +77,21 @@ class FileUpdate(msgspec.Struct, frozen=True):
     path: str
     content: bytes | None
     """None: there is to be no file."""
+    captured: Signature | None = None
+    """What lies there and is kept elsewhere already: it is replaced without being set aside."""
+
+
+class CapturedFile(msgspec.Struct, frozen=True):
+    """What was found where a document's file belongs, and was not put there by us."""
+
+    path: str
+    content: bytes | None
+    """None: there is no file, or nothing that could be read."""
+    problem: str
+    """Why it could not be read; empty if it could, or nothing is there."""
+    signature: Signature
+    files_seq: int = 0
+    """The last operation that the files showed when it was found."""
 
 
 class SetAside(msgspec.Struct, frozen=True):
@@ -73,6 +102,8 @@ class SetAside(msgspec.Struct, frozen=True):
     kept_as: str
     """The file in the quarantine directory that holds the bytes."""
     size: int
+    regular: bool = False
+    """Whether it was a file that could be read, and `kept_as` holds its bytes."""
 
 
 class WorkTree(Protocol):
@@ -106,4 +137,20 @@ class WorkTree(Protocol):
             InvalidPath: a symlink, a directory or a special file is in the way.
             TooLarge: the file is over the limit given at construction.
         """
+        ...
+
+
+class WatchedTree(WorkTree, Protocol):
+    """A work tree that can tell what others did to its files."""
+
+    def foreign(self, paths: Iterable[str]) -> dict[str, Signature]:
+        """Return the paths at which something else lies than what we put there, and what."""
+        ...
+
+    def capture(self, paths: Iterable[str]) -> list[CapturedFile]:
+        """Return what lies at these paths and is not ours, read whole."""
+        ...
+
+    def accept(self, path: str, signature: Signature) -> None:
+        """Take what lies at a path as ours."""
         ...

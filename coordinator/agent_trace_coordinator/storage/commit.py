@@ -22,14 +22,31 @@ import msgspec
 from agent_trace_coordinator.core.records import (
     Change,
     Changed,
+    Discarded,
     Drafted,
+    LeaseExtended,
+    LeaseGranted,
+    LeaseReleased,
+    Locked,
     Record,
+    Repeated,
     SessionClosed,
     SessionOpened,
+    Unlocked,
+    Violated,
 )
-from agent_trace_protocol import Action, Actor, DocumentType, SessionKind
+from agent_trace_protocol import Action, Actor, DocumentType, LeaseRefusal, SessionKind
 
 from .base import Entry
+from .lease_trailers import (
+    LEASE_ACTIONS,
+    LeaseBody,
+    parse_lease,
+    parse_lost,
+    render_lease,
+    render_lost,
+)
+from .policy_trailers import POLICY_ACTIONS, PolicyBody, parse_policy, render_policy
 
 __all__ = [
     "SUBJECT_LENGTH_MAX",
@@ -163,9 +180,20 @@ def _add_change(parts: list[bytes], change: Change, contents: dict[int, bytes]) 
             parts.append(b"D %b\n" % quote_path(change.previous_path))
         parts += (b"M 100644 inline %b\ndata %d\n" % (path, len(content)), content, b"\n")
         return
+    if change.action is Action.RECLASSIFY:
+        # The file stays as it is; the type stands in the trailers.
+        return
     if change.action is not Action.MOVE:
         raise ValueError(f"{change.path!r}: the entry lacks content {change.content_key}")
     parts.append(b"R %b %b\n" % (quote_path(change.previous_path), path))
+
+
+_DOMAINS: Final = {
+    Actor.USER: "users.invalid",
+    Actor.AGENT: "agents.invalid",
+    Actor.READER: "readers.invalid",
+    Actor.UNKNOWN: "unknown.invalid",
+}
 
 
 @lru_cache(maxsize=1024)
@@ -175,8 +203,7 @@ def _author(actor: Actor, name: str) -> str:
     # Names are `a-z 0-9 . _ -` by their own law; what a damaged record may hold must not be able to
     # close the ident either.
     safe = re.sub(r"[^A-Za-z0-9._-]", "_", name) or "unknown"
-    domain = "users.invalid" if actor is Actor.USER else "agents.invalid"
-    return f"{safe} <{safe}@{domain}>"
+    return f"{safe} <{safe}@{_DOMAINS[actor]}>"
 
 
 def _message(record: Record, chain: bytes) -> str:
@@ -201,6 +228,12 @@ def _message(record: Record, chain: bytes) -> str:
                 )
         if body.draft:
             details.append(f"Accepts: draft-{body.draft}\n")
+        if body.override:
+            details.append(f"Override: {escape_line(body.override)}\n")
+        if body.violation:
+            details.append(f"Applies: violation-{body.violation}\n")
+        if body.source:
+            details.append(f"Source: {escape_line(body.source)}\n")
     elif isinstance(body, SessionOpened):
         action = Action.OPEN.value
         subject = f"open session {escape_line(record.session)}"
@@ -210,12 +243,19 @@ def _message(record: Record, chain: bytes) -> str:
             ("Model", body.model),
             ("Host", body.host),
             ("Predecessor", body.predecessor),
+            ("Transport", body.transport),
         ):
             if value:
                 details.append(f"{key}: {escape_line(value)}\n")
         details.append(f"Process: {body.pid} {body.pid_started}\n")
         if body.ephemeral:
             details.append("Ephemeral: yes\n")
+    elif isinstance(body, (Violated, Repeated, Discarded, Unlocked, Locked)):
+        policy, subject, details = render_policy(body, escape_line)
+        action = policy.value
+    elif isinstance(body, (LeaseGranted, LeaseExtended, LeaseReleased)):
+        leased, subject, details = render_lease(body, escape_line)
+        action = leased.value
     elif isinstance(body, Drafted):
         late = body.conflict
         action = Action.DRAFT.value
@@ -223,6 +263,8 @@ def _message(record: Record, chain: bytes) -> str:
         details.append(
             f"Draft: {body.document} {late.expected} {late.current} {escape_line(late.path)}\n"
         )
+        if body.lease is not None:
+            details.append(render_lost(body.lease))
     else:
         action = Action.CLOSE.value
         subject = f"close session {escape_line(record.session)}"
@@ -294,6 +336,8 @@ class DraftTrailer(msgspec.Struct, frozen=True):
     expected: int
     current: int
     path: str
+    lost: LeaseRefusal | None = None
+    """Who held the lease, if it was for that that the write came too late."""
 
 
 class CommitTrailers(msgspec.Struct, frozen=True):
@@ -317,6 +361,16 @@ class CommitTrailers(msgspec.Struct, frozen=True):
     """What a write that came too late was about."""
     accepts: int
     """The draft that this accepts, by its seq; 0 if none."""
+    lease_body: LeaseBody | None = None
+    """The record's whole body, if it was about a lease."""
+    policy_body: PolicyBody | None = None
+    """The record's whole body, if it was about rights or a refused write."""
+    override: str = ""
+    """The rules that were overridden."""
+    applies: int = 0
+    """The refused write that this applies, by its seq; 0 if none."""
+    source: str = ""
+    """`file` if the change was made past the coordinator."""
 
 
 _DOCUMENT: Final = re.compile(r"([0-9]+) ([a-z]+) ([0-9]+) ([a-z]+) (.+)", re.ASCII)
@@ -324,6 +378,7 @@ _CONTENT: Final = re.compile(r"([0-9]+) ([0-9]+) \+([0-9]+) -([0-9]+)", re.ASCII
 _MOVED_FROM: Final = re.compile(r"([0-9]+) (.+)", re.ASCII)
 _DRAFT: Final = re.compile(r"([0-9]+) ([0-9]+) ([0-9]+) (.+)", re.ASCII)
 _ACCEPTS: Final = re.compile(r"draft-([0-9]{1,18})", re.ASCII)
+_APPLIES: Final = re.compile(r"violation-([0-9]{1,18})", re.ASCII)
 _PROCESS: Final = re.compile(r"([0-9]+) ([0-9]+)", re.ASCII)
 _NUMBER: Final = re.compile(r"[0-9]{1,19}", re.ASCII)
 _CHAIN: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
@@ -350,7 +405,15 @@ def parse_trailers(message: str) -> CommitTrailers:
         session_body: SessionOpened | SessionClosed | None = None
         documents: tuple[DocumentTrailer, ...] = ()
         draft: DraftTrailer | None = None
-        if action is Action.OPEN:
+        policy_body: PolicyBody | None = None
+        lease_body: LeaseBody | None = None
+        if action in LEASE_ACTIONS:
+            assert action is not None
+            lease_body = parse_lease(action, fields, unescape_line)
+        elif action in POLICY_ACTIONS:
+            assert action is not None
+            policy_body = parse_policy(action, fields, unescape_line)
+        elif action is Action.OPEN:
             session_body = _opened(fields)
         elif action is Action.CLOSE:
             session_body = SessionClosed(reason=fields.take_text("Reason"))
@@ -361,6 +424,7 @@ def parse_trailers(message: str) -> CommitTrailers:
                 expected=int(late[2]),
                 current=int(late[3]),
                 path=unescape_line(late[4]),
+                lost=parse_lost(fields, unescape_line(late[4])) if "Lost-Lease" in fields else None,
             )
         else:
             documents = fields.documents()
@@ -379,6 +443,11 @@ def parse_trailers(message: str) -> CommitTrailers:
             session_body=session_body,
             draft=draft,
             accepts=int(fields.take_match("Accepts", _ACCEPTS)[1]) if "Accepts" in fields else 0,
+            lease_body=lease_body,
+            policy_body=policy_body,
+            override=fields.take_text("Override"),
+            applies=int(fields.take_match("Applies", _APPLIES)[1]) if "Applies" in fields else 0,
+            source=fields.take_text("Source"),
         )
     except ValueError as error:
         # An unknown action, actor, type or kind; `ForeignCommit` itself is one of these too.
@@ -398,6 +467,7 @@ def _opened(fields: _Fields) -> SessionOpened:
         pid_started=int(process[2]),
         predecessor=fields.take_text("Predecessor"),
         ephemeral=fields.take("Ephemeral", "no") == "yes",
+        transport=fields.take_text("Transport"),
     )
 
 
@@ -407,6 +477,7 @@ class _Fields:
     def __init__(self, paragraph: str) -> None:
         self._single: dict[str, str] = {}
         self._documents: list[tuple[str, str]] = []
+        self._kept: list[str] = []
         # Not `splitlines`: that also splits where git does not.
         for line in paragraph[:-1].split("\n"):
             match = _TRAILER.fullmatch(line)
@@ -415,6 +486,8 @@ class _Fields:
             key, value = match[1], match[2]
             if key in {"Document", "Content", "Moved-From"}:
                 self._documents.append((key, value))
+            elif key == "Kept":
+                self._kept.append(value)
             elif key in self._single:
                 raise ForeignCommit(f"the trailer {key} is there twice")
             else:
@@ -441,6 +514,13 @@ class _Fields:
 
     def take_number(self, key: str) -> int:
         return int(self.take_match(key, _NUMBER)[0])
+
+    def take_kept(self, pattern: re.Pattern[str]) -> list[re.Match[str]]:
+        kept, self._kept = self._kept, []
+        found = [match for value in kept if (match := pattern.fullmatch(value)) is not None]
+        if len(found) != len(kept):
+            raise ForeignCommit("a trailer Kept is not readable")
+        return found
 
     def documents(self) -> tuple[DocumentTrailer, ...]:
         """Take the trailers of all changes: `Document`, `Content`, after a move `Moved-From`."""
@@ -480,5 +560,5 @@ class _Fields:
         return match
 
     def check_empty(self) -> None:
-        if self._single or self._documents:
+        if self._single or self._documents or self._kept:
             raise ForeignCommit(f"trailers of nobody: {sorted(self._single) or 'Document'}")

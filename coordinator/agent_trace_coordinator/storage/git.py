@@ -37,6 +37,7 @@ from .git_recovery import (
     find_head,
     read_ref,
     remove_litter,
+    set_damaged_packs_aside,
     sync_directory,
     sync_file,
     sync_packs,
@@ -278,7 +279,10 @@ class GitHistory:
         if self._suspects:
             sync_directory(self._packs)
             self._suspects = set()
-        self._restore_head_file()
+        self._restore_frame()
+        damaged = set_damaged_packs_aside(self._packs)
+        if damaged:
+            _LOG.error("packs are damaged and were renamed: %s", damaged[:20])
         current = read_ref(self._directory, self._ref)
         with ObjectReader(self._runner, self._answer_seconds) as objects:
             found = find_head(current, self._known_commits, objects.read)
@@ -297,7 +301,10 @@ class GitHistory:
         self._started = True
         return self._seq
 
-    def _restore_head_file(self) -> None:
+    def _restore_frame(self) -> None:
+        """Put back that without which git does not take the directory for a repository."""
+        for directory in (self._packs, (self._directory / self._ref).parent):
+            directory.mkdir(parents=True, exist_ok=True)
         path = self._directory / "HEAD"
         wanted = f"ref: {self._ref}\n".encode("ascii")
         if path.is_symlink() or not path.is_file() or path.read_bytes() != wanted:
@@ -357,15 +364,18 @@ class GitHistory:
         standing = read_ref(self._directory, self._ref)
         if standing != self._head:
             raise GitFailed(f"the branch is at {standing or 'nothing'}, not at {self._head}")
-        self._sync_repository()
+        # git has synced pack, index and ref under their temporary names (`core.fsync=all`); what it
+        # never does is to sync the directories, so their renames are not durable without this.
+        sync_directory(self._packs)
+        sync_directory((self._directory / self._ref).parent)
+        self._synced = set(os.listdir(self._packs))
         self._ahead = False
         self._checkpoints += 1
         if self._checkpoints >= CHECKPOINTS_MAX or self._imported_bytes >= IMPORT_BYTES_MAX:
             self._end_import()
 
     def _sync_repository(self) -> None:
-        """Sync packs, refs and their directories: git syncs files (with `core.fsync=all`) but never
-        a directory, so its renames are not durable without this."""
+        """Sync everything: packs, refs, HEAD and their directories, whoever wrote them."""
         self._synced = sync_packs(self._packs, self._synced)
         for name in (self._ref, "HEAD"):
             path = self._directory / name

@@ -27,6 +27,7 @@ __all__ = [
     "object_id",
     "read_ref",
     "remove_litter",
+    "set_damaged_packs_aside",
     "sync_directory",
     "sync_file",
     "sync_packs",
@@ -124,7 +125,8 @@ def remove_litter(git_directory: Path) -> list[str]:
     """Remove what killed git processes left, and return the names.
 
     Lock files, half-written packs and crash reports; also the `.keep` files by which fast-import
-    guards its packs while it lives: left over, they would keep those packs out of every repack.
+    guards its packs while it lives: left over, they would keep those packs out of every repack. It
+    does not sync them, so that a power cut leaves them empty.
     Only called under the store's lock and when no git process of ours runs.
     """
     removed: list[str] = []
@@ -132,11 +134,40 @@ def remove_litter(git_directory: Path) -> list[str]:
         for name in names:
             path = Path(directory, name)
             if _LITTER.fullmatch(name) or (
-                name.endswith(".keep") and _read_file(path, REF_BYTES_MAX) == b"fast-import"
+                name.endswith(".keep") and _read_file(path, REF_BYTES_MAX) in {b"", b"fast-import"}
             ):
                 path.unlink()
                 removed.append(name)
     return removed
+
+
+def set_damaged_packs_aside(pack_directory: Path) -> list[str]:
+    """Rename packs that can be none, and their indexes, so that git overlooks them.
+
+    Returns their names without suffix. Only beginnings are looked at, which finds files that a
+    crash left empty or without their bytes. They must go before anything is replayed: git believes
+    an index, and does not write again what is said to be in its pack.
+    """
+    damaged: list[str] = []
+    for pack in sorted(pack_directory.glob("pack-*.pack")):
+        index = pack.with_suffix(".idx")
+        whole = _begins_with(pack, b"PACK")
+        if whole and (not index.exists() or _begins_with(index, b"\xfftOc")):
+            continue
+        for path in (index, pack):
+            if path.exists():
+                path.rename(path.with_name(f"{path.name}.damaged"))
+        damaged.append(pack.stem)
+    if damaged:
+        # It is made anew by the next maintenance, and names packs that are gone.
+        (pack_directory / "multi-pack-index").unlink(missing_ok=True)
+        sync_directory(pack_directory)
+    return damaged
+
+
+def _begins_with(path: Path, start: bytes) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(start)) == start
 
 
 # ---- refs -----------------------------------------------------------------------------------

@@ -9,21 +9,31 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import msgspec
+
+from agent_trace_coordinator.core.entries import log_entries
 from agent_trace_coordinator.core.records import (
     CHAIN_START,
     Change,
     Changed,
-    Drafted,
     Record,
     SessionClosed,
     SessionOpened,
     chain_hash,
     content_digest,
     content_key,
+    record_digests,
     split_key,
 )
 from agent_trace_coordinator.errors import CorruptStore
-from agent_trace_protocol import Action, Log, LogEntry
+from agent_trace_protocol import (
+    Action,
+    Log,
+    LogEntry,
+    SessionInfo,
+    Sessions,
+    SessionState,
+)
 
 from .base import Entry
 from .schema import connect, decode, translate
@@ -55,8 +65,8 @@ class Index:
         row = self._one("SELECT data FROM content WHERE key = ?", key)
         if row is None or not isinstance(row[0], bytes) or content_digest(row[0]) != digest:
             raise CorruptStore(
-                f"the content {key} (operation {key // _PER_RECORD}) is damaged; run "
-                "agent-trace repair"
+                f"the content {key} (operation {key // _PER_RECORD}) is damaged; what can be "
+                "verified can still be read; restore state.db from a backup"
             )
         return row[0]
 
@@ -123,6 +133,30 @@ class Index:
                 found.add(body.changes[index].digest)
         return frozenset(found)
 
+    def vacated(self) -> Iterator[tuple[str, int, int]]:
+        """Yield every path that a document has left, the document, and when, in milliseconds; in
+        the order in which they did.
+
+        Grows with the deletions and moves of the store's whole life.
+        """
+        try:
+            cursor = self._connection.execute(
+                "SELECT change.key, journal.record FROM change"
+                " JOIN journal ON journal.seq = change.key / ? WHERE action IN (?, ?)"
+                " ORDER BY change.key",
+                (_PER_RECORD, Action.DELETE, Action.MOVE),
+            )
+            for key, encoded in cursor:
+                seq, index = split_key(key)
+                record = decode(seq, encoded)
+                body = record.body
+                if not isinstance(body, Changed) or index >= len(body.changes):
+                    raise CorruptStore(f"journal record {seq} is indexed as a change and is none")
+                change = body.changes[index]
+                yield change.previous_path or change.path, change.document, record.time_ms
+        except sqlite3.Error as error:
+            raise translate(error) from error
+
     def log(self, request: Log, document: int) -> tuple[list[LogEntry], bool]:
         """Return the entries that a log request asks for, newest first, and whether more follow."""
         # One query per table, each along an index and cut at the limit, then merged.
@@ -148,6 +182,14 @@ class Index:
             ]
             seqs = self._keys("session", column, request, ids)
             keys += [seq * _PER_RECORD for seq in seqs]
+        if not document:
+            noted = [
+                ("seq < ?", request.before),
+                ("author = ?", request.author),
+                ("action = ?", str(request.action or "")),
+                ("session = (SELECT seq FROM session WHERE id = ?)", request.session),
+            ]
+            keys += [seq * _PER_RECORD for seq in self._keys("note", "seq", request, noted)]
         keys.sort(reverse=True)
         return [self._entry(key) for key in keys[: request.limit]], len(keys) > request.limit
 
@@ -171,32 +213,40 @@ class Index:
         record = self.record(seq)
         if record is None:
             raise CorruptStore(f"journal record {seq} is gone")
-        body = record.body
-        action, path, revision, added, removed = Action.OPEN, "", 0, 0, 0
-        if isinstance(body, Changed):
-            change = body.changes[index]
-            action, path, revision = change.action, change.path, change.revision
-            added, removed = change.added, change.removed
-            summary = body.message or _summary(change)
-        elif isinstance(body, SessionOpened):
-            summary = "connected" + (f" with {body.program}" if body.program else "")
-        else:
-            assert isinstance(body, SessionClosed)
-            action, summary = Action.CLOSE, body.reason
-        return LogEntry(
-            seq=seq,
-            time_ms=record.time_ms,
-            actor=record.actor,
-            author=record.author,
-            session=record.session,
-            action=action,
-            path=path,
-            revision=revision,
-            added=added,
-            removed=removed,
-            summary=summary,
-            commit=self.commit(seq),
+        return msgspec.structs.replace(log_entries(record)[index], commit=self.commit(seq))
+
+    def records_after(self, seq: int, last: int, limit: int) -> list[Record]:
+        """Return the records after `seq`, up to `last`, oldest first, at most `limit`."""
+        try:
+            return [
+                decode(found, encoded)
+                for found, encoded in self._connection.execute(
+                    "SELECT seq, record FROM journal WHERE seq > ? AND seq <= ? ORDER BY seq"
+                    " LIMIT ?",
+                    (seq, last, limit),
+                )
+            ]
+        except sqlite3.Error as error:
+            raise translate(error) from error
+
+    def ended_sessions(self, request: Sessions, limit: int) -> list[SessionInfo]:
+        """Return sessions that have ended, the last one first."""
+        query = (
+            "SELECT session.seq, opened.record, session.ended, closed.record FROM session"
+            " JOIN journal AS opened ON opened.seq = session.seq"
+            " JOIN journal AS closed ON closed.seq = session.ended"
+            " WHERE ended IS NOT NULL AND (? = '' OR name = ?) AND substr(id, 1, ?) = ?"
+            " ORDER BY ended DESC LIMIT ?"
         )
+        values = (request.name, request.name, len(request.id), request.id, limit)
+        try:
+            rows = self._connection.execute(query, values).fetchall()
+        except sqlite3.Error as error:
+            raise translate(error) from error
+        return [
+            _ended_session(decode(seq, opened), decode(ended, closed))
+            for seq, opened, ended, closed in rows
+        ]
 
     def entries(self, first: int, limit: int | None = None) -> Iterator[Entry]:
         """Yield the entries from seq `first` on, with their contents, verified.
@@ -223,12 +273,7 @@ class Index:
                 previous = chain
                 record = decode(seq, encoded)
                 contents: list[tuple[int, bytes]] = []
-                body = record.body
-                digests: dict[int, bytes] = {}
-                if isinstance(body, Changed):
-                    digests = {change.content_key: change.digest for change in body.changes}
-                elif isinstance(body, Drafted):
-                    digests = {body.content_key: body.digest}
+                digests = record_digests(record.body)
                 if digests:
                     for key, data in self._connection.execute(
                         "SELECT key, data FROM content WHERE key >= ? AND key < ? ORDER BY key",
@@ -249,7 +294,24 @@ class Index:
         return row
 
 
-def _summary(change: Change) -> str:
-    if change.previous_path:
-        return f"moved from {change.previous_path}"
-    return f"{change.action} +{change.added} -{change.removed}"
+def _ended_session(opened: Record, closed: Record) -> SessionInfo:
+    begin, end = opened.body, closed.body
+    if not isinstance(begin, SessionOpened) or not isinstance(end, SessionClosed):
+        raise CorruptStore(f"journal record {opened.seq} is indexed as a session and is none")
+    return SessionInfo(
+        id=opened.session,
+        actor=opened.actor,
+        name=opened.author,
+        kind=begin.kind,
+        state=SessionState.ENDED,
+        started_ms=opened.time_ms,
+        idle_seconds=0.0,
+        program=begin.program,
+        host=begin.host,
+        pid=begin.pid,
+        predecessor=begin.predecessor,
+        model=begin.model,
+        transport=begin.transport,
+        ended_ms=closed.time_ms,
+        reason=end.reason,
+    )

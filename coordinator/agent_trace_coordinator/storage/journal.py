@@ -9,6 +9,7 @@ The writing side is called from one worker thread, never two.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import secrets
 import sqlite3
@@ -16,13 +17,25 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from agent_trace_coordinator.core.apply import document_after, draft_of, session_of
+from agent_trace_coordinator.core.apply import (
+    document_after,
+    draft_of,
+    grant_of,
+    session_of,
+    violation_of,
+)
+from agent_trace_coordinator.core.entries import note_action
 from agent_trace_coordinator.core.records import (
     CHAIN_START,
     Changed,
+    Discarded,
     Drafted,
+    Locked,
+    Repeated,
     SessionClosed,
     SessionOpened,
+    Unlocked,
+    Violated,
     chain_hash,
     content_key,
     split_key,
@@ -36,6 +49,7 @@ from agent_trace_coordinator.errors import (
 )
 
 from .base import Entry
+from .lease_rows import LeaseRows, load_leases
 from .schema import SCHEMA_VERSION, connect, create_tables, decode, prepare_to_write, translate
 
 __all__ = ["Journal"]
@@ -92,7 +106,12 @@ class Journal:
             create_tables(connection)
         # After a failed sync the kernel may hold pages that are not on disk and call them clean.
         # Copying the log into the main file writes and syncs every page anew.
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if busy:
+            raise JournalFailed(
+                f"{path} is being read by another program (a backup?), so it can not be made "
+                "durable; start again when that has ended"
+            )
         directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(directory)
@@ -143,7 +162,10 @@ class Journal:
             self._verify_tail()
             self._load_documents(state)
             self._load_drafts(state)
+            self._load_violations(state)
+            self._load_unlocks(state, now)
             self._load_sessions(state, now)
+            load_leases(state, self._connection.execute, now)
             last = self._connection.execute(
                 "SELECT seq, record, chain FROM journal ORDER BY seq DESC LIMIT 1"
             ).fetchone()
@@ -201,6 +223,25 @@ class Journal:
                 raise CorruptStore(f"journal record {seq} is indexed as a draft and is none")
             state.enter_draft(draft_of(record, record.body))
 
+    def _load_violations(self, state: State) -> None:
+        for seq, count, encoded in self._connection.execute(
+            "SELECT seq, count, record FROM violation JOIN journal USING (seq) ORDER BY seq"
+        ):
+            record = decode(seq, encoded)
+            if not isinstance(record.body, Violated):
+                raise CorruptStore(f"journal record {seq} is indexed as a violation and is none")
+            violation = violation_of(record, record.body)
+            state.enter_violation(dataclasses.replace(violation, count=count))
+
+    def _load_unlocks(self, state: State, now: float) -> None:
+        for seq, encoded in self._connection.execute(
+            "SELECT seq, record FROM unlock JOIN journal USING (seq) ORDER BY seq"
+        ):
+            record = decode(seq, encoded)
+            if not isinstance(record.body, Unlocked):
+                raise CorruptStore(f"journal record {seq} is indexed as an unlock and is none")
+            state.grants[seq] = grant_of(record, record.body, now)
+
     def _load_sessions(self, state: State, now: float) -> None:
         self._sessions.clear()
         cursor = self._connection.execute(
@@ -252,6 +293,14 @@ class Journal:
         closed: list[tuple[int, str, int]] = []
         drafted: list[tuple[int]] = []
         accepted: list[tuple[int]] = []
+        violated: list[tuple[int, int]] = []
+        counted: list[tuple[int, int]] = []
+        settled: list[tuple[int]] = []
+        erased: list[tuple[int, int]] = []
+        unlocked: list[tuple[int]] = []
+        locked: list[tuple[int]] = []
+        notes: list[tuple[int, int, str, str]] = []
+        leases = LeaseRows()
         for entry in entries:
             record = entry.record
             body = record.body
@@ -260,10 +309,13 @@ class Journal:
                 opened.append(
                     (record.seq, record.session, record.author, record.actor, body.ephemeral)
                 )
-            session = self._sessions[record.session]
+            session = self._sessions[record.session] if record.session else 0
             journal.append(
                 (record.seq, session, record.request or None, entry.encoded, entry.chain)
             )
+            leases.take(record, session)
+            if not isinstance(body, (Changed, SessionOpened, SessionClosed)):
+                notes.append((record.seq, session, record.author, str(note_action(body))))
             if isinstance(body, Changed):
                 contents.extend(entry.contents)
                 base = content_key(record.seq, 0)
@@ -280,9 +332,24 @@ class Journal:
                     )
                 if body.draft:
                     accepted.append((body.draft,))
+                if body.violation:
+                    settled.append((body.violation,))
             elif isinstance(body, Drafted):
                 contents.extend(entry.contents)
                 drafted.append((record.seq,))
+            elif isinstance(body, Violated):
+                contents.extend(entry.contents)
+                violated.append((record.seq, 1))
+            elif isinstance(body, Repeated):
+                counted.append((body.count, body.violation))
+            elif isinstance(body, Discarded):
+                settled.append((body.violation,))
+                first = content_key(body.violation, 0)
+                erased.append((first, content_key(body.violation + 1, 0)))
+            elif isinstance(body, Unlocked):
+                unlocked.append((record.seq,))
+            elif isinstance(body, Locked):
+                locked += [(seq,) for seq in body.unlocks]
             elif isinstance(body, SessionClosed):
                 closed.append((record.seq, body.reason, session))
                 del self._sessions[record.session]
@@ -300,6 +367,18 @@ class Journal:
             self._insert("draft", 1, drafted)
             if accepted:
                 connection.executemany("DELETE FROM draft WHERE seq = ?", accepted)
+            leases.write(connection)
+            self._insert("note", 4, notes)
+            self._insert("violation", 2, violated)
+            self._insert("unlock", 1, unlocked)
+            for statement, rows in (
+                ("UPDATE violation SET count = ? WHERE seq = ?", counted),
+                ("DELETE FROM violation WHERE seq = ?", settled),
+                ("DELETE FROM content WHERE key >= ? AND key < ?", erased),
+                ("DELETE FROM unlock WHERE seq = ?", locked),
+            ):
+                if rows:
+                    connection.executemany(statement, rows)
             if closed:
                 connection.executemany(
                     "UPDATE session SET ended = ?, reason = ? WHERE seq = ?", closed

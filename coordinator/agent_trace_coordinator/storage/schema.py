@@ -1,9 +1,9 @@
 """The tables of state.db, and how a connection to it is made.
 
-`journal` is the record of everything, append only, hash-chained. `change` and `session` are its
-index: what is asked for often, without decoding records. `content` holds the bytes, under ascending
-keys so that inserts always go to the end. `git_commit` says which commit a record became; it can
-be rebuilt from git and is written without a sync of its own.
+`journal` is the record of everything, append only, hash-chained. `change`, `session` and `note` are
+its index: what is asked for often, without decoding records. `content` holds the bytes, under
+ascending keys so that inserts always go to the end. `git_commit` says which commit a record became;
+it can be rebuilt from git and is written without a sync of its own.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ CREATE TABLE meta (
 
 CREATE TABLE journal (
     seq INTEGER PRIMARY KEY,
-    session INTEGER NOT NULL,     -- session.seq
+    session INTEGER NOT NULL,     -- session.seq; 0 for what no session did
     request INTEGER,              -- NULL when the coordinator itself decided it
     record BLOB NOT NULL,         -- core.records.Record
     chain BLOB NOT NULL           -- hash over the chain before and this record
@@ -69,6 +69,32 @@ CREATE TABLE draft (              -- drafts that wait
     seq INTEGER PRIMARY KEY
 ) STRICT;
 
+CREATE TABLE violation (          -- refused writes that wait
+    seq INTEGER PRIMARY KEY,
+    count INTEGER NOT NULL        -- attempts on record
+) STRICT;
+
+CREATE TABLE unlock (             -- unlocks that have not ended
+    seq INTEGER PRIMARY KEY
+) STRICT;
+
+CREATE TABLE lease (              -- leases that are held
+    token INTEGER PRIMARY KEY,    -- seq of the record that granted it
+    session INTEGER NOT NULL,     -- session.seq
+    path TEXT NOT NULL,           -- path or glob, where it is by now
+    folded TEXT,                  -- the folded path; NULL for a glob
+    ttl_ms INTEGER NOT NULL
+) STRICT;
+CREATE INDEX lease_session ON lease (session);
+CREATE INDEX lease_folded ON lease (folded) WHERE folded IS NOT NULL;
+
+CREATE TABLE note (               -- records that changed no document and no session
+    seq INTEGER PRIMARY KEY,
+    session INTEGER NOT NULL,     -- session.seq; 0 for what no session did
+    author TEXT NOT NULL,
+    action TEXT NOT NULL
+) STRICT;
+
 CREATE TABLE git_commit (
     seq INTEGER PRIMARY KEY,
     id BLOB NOT NULL
@@ -83,6 +109,8 @@ def prepare_to_write(connection: sqlite3.Connection) -> None:
     """
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")
+    # Refused text that was discarded, a password perhaps, must not stay in free pages.
+    connection.execute("PRAGMA secure_delete=ON")
     # Checkpoints are the journal's own decision, between batches, never inside one.
     connection.execute("PRAGMA wal_autocheckpoint=0")
 
@@ -122,7 +150,10 @@ def translate(error: sqlite3.Error) -> JournalFull | JournalFailed | CorruptStor
     if code in _FULL:
         return JournalFull(f"the disk takes no writes: {error}")
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return CorruptStore(f"state.db is damaged: {error}; run agent-trace repair")
+        return CorruptStore(
+            f"state.db is damaged: {error}; restore it from a backup (what can be verified can "
+            "still be read, and the git history in .agent-trace/repo is a second copy)"
+        )
     return JournalFailed(f"the journal failed: {error}")
 
 

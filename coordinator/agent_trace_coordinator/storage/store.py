@@ -13,11 +13,11 @@ import re
 import stat
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
-from agent_trace_coordinator.errors import StoreInvalid
+from agent_trace_coordinator.errors import StoreInvalid, StoreNested
 from agent_trace_protocol.layout import CONFIG_FILE, STORE_DIRECTORY
 from agent_trace_protocol.limits import DOCUMENT_BYTES_DEFAULT, DOCUMENT_BYTES_MAX
 
@@ -61,6 +61,9 @@ class StoreConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     grace_cli_seconds: Annotated[float, msgspec.Meta(ge=0, le=604_800)] = 1800.0
     git_lag_records_max: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 2000
     quarantine_bytes_max: Annotated[int, msgspec.Meta(ge=0)] = 64 * 1024 * 1024
+    leases: Literal["advisory", "enforced"] = "advisory"
+    out_of_band_author: Literal["user", "unknown"] = "user"
+    scan_seconds: Annotated[float, msgspec.Meta(ge=1, le=86_400)] = 30.0
 
 
 _CONFIG_TEXT: Final = f"""\
@@ -89,11 +92,21 @@ format_version = {FORMAT_VERSION}
 # The same for sessions of the command line, which have no process between two commands.
 # grace_cli_seconds = 1800.0
 
+# What a lease means for a write that does not hold it: "advisory" warns its writer, "enforced"
+# refuses it.
+# leases = "advisory"
+
 # Operations that the git history may lag behind the journal before new writes have to wait.
 # git_lag_records_max = 2000
 
-# Bytes that refused content may take up in quarantine/.
+# Bytes of refused content that are kept; beyond it a refusal keeps only its hash.
 # quarantine_bytes_max = 67108864
+
+# Who counts as the author of a change that was made in a file itself: "user" or "unknown".
+# out_of_band_author = "user"
+
+# Seconds between two looks at all files for such changes; most are noticed at once without.
+# scan_seconds = 30.0
 """
 
 
@@ -175,10 +188,7 @@ def create_store(root: Path, *, nested: bool = False) -> None:
     if not nested:
         for parent in root.parents:
             if (parent / CONFIG_FILE).is_file():
-                raise StoreInvalid(
-                    f"{root} lies inside the store {parent}; use that one, or ask for a nested "
-                    "store explicitly"
-                )
+                raise StoreNested(f"{root} lies inside the store {parent}")
     try:
         _make_directory(store.directory)
         for name in _DIRECTORIES:
@@ -188,7 +198,13 @@ def create_store(root: Path, *, nested: bool = False) -> None:
         sync_directory(root)
         write_file(store.config, _CONFIG_TEXT.encode("utf-8"))
     except OSError as error:
-        raise StoreInvalid(f"{root} can not be made a store: {error}") from error
+        raise StoreInvalid(f"{root} can not be made a store: {_reason(error)}") from error
+
+
+def _reason(error: OSError) -> str:
+    """Return what went wrong, and with which file, without the number it has in C."""
+    reason = error.strerror or str(error)
+    return f"{reason} ({error.filename})" if error.filename else reason
 
 
 def _make_directory(path: Path) -> None:
@@ -241,7 +257,7 @@ def open_store(root: Path) -> Store:
         for name in _DIRECTORIES:
             _make_directory(store.directory / name)
     except OSError as error:
-        raise StoreInvalid(f"{store.directory} can not be written: {error}") from error
+        raise StoreInvalid(f"{store.directory} can not be written: {_reason(error)}") from error
     load_config(store)
     return dataclasses.replace(store, warnings=tuple(warnings))
 
@@ -261,7 +277,7 @@ def load_config(store: Store) -> StoreConfig:
             raise StoreInvalid(f"{path} is larger than {CONFIG_BYTES_MAX} bytes")
         values: dict[str, Any] = tomllib.loads(data.decode("utf-8"))
     except OSError as error:
-        raise StoreInvalid(f"{path} can not be read: {error}") from error
+        raise StoreInvalid(f"{path} can not be read: {_reason(error)}") from error
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise StoreInvalid(f"{path} is not valid TOML: {error}") from error
     _check_format(path, values)
@@ -298,8 +314,11 @@ def _check_format(path: Path, values: dict[str, Any]) -> None:
 def _directory_path(root: Path) -> Path:
     try:
         root = root.resolve(strict=True)
-    except (OSError, RuntimeError) as error:
+    except RuntimeError as error:
         raise StoreInvalid(f"{root} can not be opened: {error}") from error
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise StoreInvalid(f"{root} can not be opened: {reason}") from error
     if not root.is_dir():
         raise StoreInvalid(f"{root} is not a directory")
     return root

@@ -26,7 +26,7 @@ from agent_trace_coordinator.core.records import content_digest
 from agent_trace_protocol import InvalidPath, TooLarge
 from agent_trace_protocol.layout import STORE_DIRECTORY
 
-from .base import ExpectedFile, FileUpdate, SetAside
+from .base import CapturedFile, ExpectedFile, FileUpdate, SetAside, Signature
 
 __all__ = ["FileTree"]
 
@@ -38,9 +38,11 @@ _DIRECTORY_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CL
 _READ_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _WRITE_FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
-_Signature = tuple[int, int, int, int]
+_Signature = Signature
 
 _UNREADABLE: Final[_Signature] = (0, 0, 0, 0)
+_MISSING: Final[_Signature] = (0, 0, 0, 1)
+_BLOCKED: Final[_Signature] = (0, 0, 0, 2)
 
 
 class FileTree:
@@ -55,6 +57,7 @@ class FileTree:
         """
         self._document_bytes_max = document_bytes_max
         self._ours: dict[str, _Signature] = {}
+        self._incoming: dict[str, _Signature] = {}
         self._counter = 0
         self._closing = contextlib.ExitStack()
         with contextlib.ExitStack() as opening:
@@ -86,8 +89,59 @@ class FileTree:
             if update.content is None:
                 self._remove(update.path, kept)
             else:
+                if update.captured is not None:
+                    self._ours[update.path] = update.captured
                 self._write(update.path, update.content, kept)
         return kept
+
+    def foreign(self, paths: Iterable[str]) -> dict[str, Signature]:
+        """Return the paths at which something else lies than what we put there, and what.
+
+        Costs one `stat` for each path; a directory is opened once for all neighbours, so sorted
+        paths are cheapest. Looks only, and may be called beside everything else.
+        """
+        found: dict[str, Signature] = {}
+        with _Walk(self._root) as walk:
+            for path in paths:
+                *parents, name = _segments(path)
+                try:
+                    directory = walk.enter(parents)
+                    status = _status(directory, name)
+                except OSError as error:
+                    if error.errno not in {errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.EACCES}:
+                        raise
+                    signature = _MISSING if error.errno == errno.ENOENT else _BLOCKED
+                else:
+                    signature = _MISSING if status is None else _signature(status)
+                if signature not in (self._ours.get(path), self._incoming.get(path)):
+                    found[path] = signature
+        return found
+
+    def capture(self, paths: Iterable[str]) -> list[CapturedFile]:
+        """Return what lies at these paths, read whole; leave out what changed during the reading.
+
+        What is no readable regular file is told by its problem, and left where it is.
+        """
+        captured: list[CapturedFile] = []
+        for path in paths:
+            before = self.foreign([path]).get(path)
+            if before is None:
+                continue
+            if before == _MISSING:
+                captured.append(CapturedFile(path, None, "", before))
+                continue
+            try:
+                content = self.read(path)
+                problem = ""
+            except (InvalidPath, TooLarge) as error:
+                content, problem = None, error.message
+            if self.foreign([path]).get(path) == before and (problem or content is not None):
+                captured.append(CapturedFile(path, content, problem, before))
+        return captured
+
+    def accept(self, path: str, signature: Signature) -> None:
+        """Take what lies at a path as ours: it holds what the document holds."""
+        self._ours[path] = signature
 
     def compare(self, expected: Iterable[ExpectedFile]) -> list[str]:
         """Return the paths whose file is missing or not as expected; remember those that are ours.
@@ -165,7 +219,7 @@ class FileTree:
                 if self._clear(path, name, directory, content, kept):
                     return
                 try:
-                    self._ours[path] = self._replace(name, directory, content)
+                    self._replace(path, name, directory, content)
                     return
                 except (IsADirectoryError, NotADirectoryError):
                     # A directory took the place after it was looked at.
@@ -208,20 +262,23 @@ class FileTree:
         self._set_aside(path, name, directory, kept)
         return False
 
-    def _replace(self, name: str, directory: int, content: bytes) -> _Signature:
+    def _replace(self, path: str, name: str, directory: int, content: bytes) -> None:
         self._counter += 1
         temporary = f"{os.getpid()}-{self._counter}"
         descriptor = os.open(temporary, _WRITE_FLAGS, 0o644, dir_fd=self._temporary)
         try:
             _write_all(descriptor, content)
-            signature = _signature(os.fstat(descriptor))
+            # Whoever looks meanwhile from another thread sees the old file or the new one, and both
+            # are ours.
+            self._incoming[path] = _signature(os.fstat(descriptor))
             os.rename(temporary, name, src_dir_fd=self._temporary, dst_dir_fd=directory)
+            self._ours[path] = self._incoming[path]
         except OSError:
             os.unlink(temporary, dir_fd=self._temporary)
             raise
         finally:
+            self._incoming.pop(path, None)
             os.close(descriptor)
-        return signature
 
     def _remove(self, path: str, kept: list[SetAside]) -> None:
         *parents, name = _segments(path)
@@ -294,7 +351,7 @@ class FileTree:
         finally:
             os.close(descriptor)
         os.fsync(self._quarantine)
-        kept.append(SetAside(path, kept_as, len(content)))
+        kept.append(SetAside(path, kept_as, len(content), stat.S_ISREG(status.st_mode)))
 
     def _move_aside(
         self, path: str, name: str, directory: int, status: os.stat_result, kept: list[SetAside]
@@ -368,6 +425,36 @@ class FileTree:
             os.close(descriptor)
         whole = content if len(content) <= self._document_bytes_max else None
         return whole, _signature(status)
+
+
+class _Walk:
+    """Directories below the root, opened one below the other, and kept open for neighbours."""
+
+    def __init__(self, root: int) -> None:
+        self._root = root
+        self._names: list[str] = []
+        self._opened: list[int] = []
+
+    def __enter__(self) -> _Walk:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _close_all(self._opened)
+
+    def enter(self, parents: list[str]) -> int:
+        """Return the directory of these names; raises `OSError` if there is none, or a symlink."""
+        same = 0
+        for name, other in zip(parents, self._names, strict=False):
+            if name != other:
+                break
+            same += 1
+        _close_all(self._opened[same:])
+        del self._opened[same:], self._names[same:]
+        for name in parents[same:]:
+            above = self._opened[-1] if self._opened else self._root
+            self._opened.append(os.open(name, _DIRECTORY_FLAGS, dir_fd=above))
+            self._names.append(name)
+        return self._opened[-1] if self._opened else self._root
 
 
 def _open_root(path: Path, opening: contextlib.ExitStack) -> int:

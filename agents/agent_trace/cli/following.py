@@ -1,0 +1,131 @@
+"""Commands that follow what happens: events, wait.
+
+They have a session of their own: a kept one is for one command at a time, and these take long.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Final
+
+import anyio
+import click
+
+from agent_trace.client import POLL_SECONDS, Agent
+from agent_trace_protocol import Action, EventPage, LogEntry
+
+from .face import Face, global_options, pass_face, run_in_session
+from .leases import DURATION
+from .output import as_builtins, emit_json, local_time, shown
+
+__all__ = ["COMMANDS"]
+
+EXIT_NOTHING_CHANGED: Final = 1
+
+_CHANGES: Final = (
+    Action.CREATE,
+    Action.PUT,
+    Action.APPEND,
+    Action.EDIT,
+    Action.DELETE,
+    Action.MOVE,
+    Action.RESTORE,
+    Action.MERGE,
+    Action.RECLASSIFY,
+)
+"""What `wait` waits for: something about a document is other than before."""
+
+
+def _show(face: Face, event: LogEntry) -> None:
+    if face.json:
+        emit_json(event)
+        return
+    document = event.path + (f"@{event.revision}" if event.revision else "")
+    lines = f"+{event.added} -{event.removed}" if event.revision else ""
+    words = (
+        str(event.seq),
+        local_time(event.time_ms),
+        event.author,
+        event.action.value,
+        document,
+        lines,
+        event.summary,
+    )
+    click.echo(shown("  ".join(word for word in words if word)))
+
+
+@click.command()
+@click.option("--since", type=click.IntRange(min=0), help="Only what came after operation SINCE.")
+@click.option("--follow", "-f", is_flag=True, help="Go on, and wait for what comes.")
+@click.option("--path", default="", help="Only what concerns this path or glob.")
+@click.option("--author", default="", help="Only what this agent or user did.")
+@click.option("--action", "actions", multiple=True, type=click.Choice([*map(str, Action)]))
+@global_options
+@pass_face
+def events(
+    face: Face,
+    since: int | None,
+    follow: bool,
+    path: str,
+    author: str,
+    actions: tuple[str, ...],
+) -> None:
+    """Show what happens, oldest first, without gaps.
+
+    Without --since: everything, or with --follow what happens from now on.
+    """
+    target = face.document_path(path) if path else ""
+
+    async def work(agent: Agent) -> None:
+        told = agent.events(since, follow=follow, path=target, author=author, actions=actions)
+        async for event in told:
+            _show(face, event)
+            sys.stdout.flush()
+
+    run_in_session(face.settings(), work)
+
+
+@click.command()
+@click.argument("path", default="")
+@click.option("--since", type=click.IntRange(min=0), help="The cursor of the last wait; else now.")
+@click.option("--author", default="", help="Only what this agent or user did.")
+@click.option("--timeout", type=DURATION, help="Give up after so long, with exit code 1.")
+@global_options
+@pass_face
+def wait(face: Face, path: str, since: int | None, author: str, timeout: float | None) -> None:
+    """Wait until a document changes.
+
+    PATH is a document or a glob; any document if it is not given. Says what changed, and the cursor
+    with which the next wait misses nothing.
+    """
+    target = face.document_path(path) if path else ""
+
+    async def work(agent: Agent) -> EventPage:
+        cursor = agent.seq if since is None else since
+        with anyio.move_on_after(timeout):
+            while True:
+                page = await agent.event_page(
+                    cursor,
+                    wait_seconds=POLL_SECONDS,
+                    path=target,
+                    author=author,
+                    actions=_CHANGES,
+                )
+                if page.events:
+                    return page
+                cursor = page.cursor
+        return EventPage((), cursor, False)
+
+    page = run_in_session(face.settings(), work)
+    if face.json:
+        emit_json({"cursor": page.cursor, "events": [as_builtins(each) for each in page.events]})
+    else:
+        for event in page.events:
+            _show(face, event)
+        what = "next" if page.events else "nothing changed; go on with"
+        click.echo(f"{what}: agent-trace wait --since {page.cursor}", err=True)
+    if not page.events:
+        sys.exit(EXIT_NOTHING_CHANGED)
+
+
+COMMANDS = {"events": events, "wait": wait}

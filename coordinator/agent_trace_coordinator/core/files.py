@@ -1,0 +1,248 @@
+"""Files that were changed past the coordinator: adopted as revisions, or refused and put back.
+
+Nobody proves who saved a file, so the record never names an agent for it. The author is what the
+store's settings say, and the message names the sessions that were live. What an unproven author
+may do is the table's word for a user, with two exceptions: generated files and logs would need a
+confirmation that a file can not give, and while only agents are live a `reference` document is
+as protected as from them.
+
+A deleted file is a deletion only while a user is live; otherwise the file comes back. What is not a
+document is nobody's business here.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from agent_trace_protocol import (
+    Action,
+    Actor,
+    DocumentType,
+    InvalidPath,
+    PermissionDenied,
+    Permit,
+    SessionState,
+    TooLarge,
+)
+from agent_trace_protocol.limits import OPERATIONS_MAX, TEXT_FIELD_LENGTH_MAX
+
+from .documents import check_text
+from .effects import Effect, PutBack
+from .inputs import FilesChanged, FoundFile, Now
+from .lines import count_changes
+from .merge import merge
+from .permissions import Forbidden, Verb, effective_type, permit_of
+from .policy import author_without_session, end_grants, keep
+from .recording import append
+from .records import Change, Changed, content_digest, content_key
+from .secrets import find_secret
+from .sessions import session_state
+from .state import DocumentState, State
+from .violations import Attempt, Text
+
+__all__ = ["FILE_SOURCE", "take_files"]
+
+FILE_SOURCE: Final = "file"
+"""The `source` of records about changes that were made in files."""
+
+
+def take_files(state: State, input: FilesChanged, now: Now) -> list[Effect]:
+    """Judge files that were changed past the coordinator."""
+    effects = end_grants(state, now)
+    judge = _Judge(state, input, now)
+    for file in input.files:
+        judge.take(file)
+    return [*effects, *judge.finish()]
+
+
+class _Judge:
+    """Takes files one by one; what is allowed of them becomes transactions, the rest violations."""
+
+    def __init__(self, state: State, input: FilesChanged, now: Now) -> None:
+        self.state = state
+        self.facts = input.facts
+        self.now = now
+        self.effects: list[Effect] = []
+        self.changes: list[Change] = []
+        self.contents: list[tuple[int, bytes]] = []
+        self.touched: set[int] = set()
+        live = [
+            session
+            for session in state.sessions.values()
+            if session_state(state, session, now) is SessionState.LIVE
+        ]
+        self.user_live = any(session.actor is Actor.USER for session in live)
+        self.only_agents = not self.user_live and any(
+            session.actor is Actor.AGENT for session in live
+        )
+        unknown = state.rules.out_of_band_author == "unknown"
+        self.author = author_without_session(
+            Actor.UNKNOWN if unknown else Actor.USER, "unknown" if unknown else "user"
+        )
+        names = sorted({f"{session.actor.value} {session.name}" for session in live})
+        message = (
+            "changed in the file, by whom is not proven; live sessions: "
+            f"{', '.join(names) or 'none'}"
+        )
+        if len(message) > TEXT_FIELD_LENGTH_MAX:
+            message = message[: TEXT_FIELD_LENGTH_MAX - 3] + "..."
+        self.message = message
+
+    def take(self, file: FoundFile) -> None:
+        document = self.state.document_at(file.path)
+        if document is None or document.id in self.touched:
+            return
+        if len(self.changes) == OPERATIONS_MAX:
+            self.flush()
+        try:
+            change = self.change(document, file)
+        except Forbidden as forbidden:
+            self.flush()
+            self.refuse(document, file, forbidden)
+            return
+        self.touched.add(document.id)
+        if change is not None:
+            self.changes.append(change)
+
+    def change(self, document: DocumentState, file: FoundFile) -> Change | None:
+        """Return the change that a file makes; None if it makes none."""
+        if file.problem:
+            raise Forbidden("file-in-the-way", InvalidPath(f"{file.path}: {file.problem}"))
+        if file.content is None:
+            return self.deletion(document)
+        current = self.facts.contents[document.content_key]
+        if file.content == current:
+            return None
+        self.allow(document, Verb.MODIFY)
+        text, action = file.content, Action.PUT
+        self.check_content(document.path, text, current)
+        if file.base_revision != document.revision:
+            base = self.facts.revisions.get((document.id, file.base_revision))
+            merged = None if base is None else merge(base, text, current)
+            if merged is None:
+                raise Forbidden(
+                    "file-was-behind",
+                    PermissionDenied(
+                        f"{document.path} was changed in its file, which showed revision "
+                        f"{file.base_revision}, while {document.author} made revision "
+                        f"{document.revision}; both touch the same lines"
+                    ),
+                )
+            if merged == current:
+                return None
+            text, action = merged, Action.MERGE
+            self.check_content(document.path, text, current)
+        index = len(self.changes)
+        key = content_key(self.state.seq + 1, index)
+        self.contents.append((key, text))
+        added, removed = count_changes(current, text)
+        return Change(
+            document=document.id,
+            action=action,
+            path=document.path,
+            previous_path="",
+            type=document.type,
+            revision=document.revision + 1,
+            content_key=key,
+            digest=content_digest(text),
+            size=len(text),
+            added=added,
+            removed=removed,
+        )
+
+    def deletion(self, document: DocumentState) -> Change:
+        self.allow(document, Verb.DELETE)
+        if not self.user_live:
+            raise Forbidden(
+                "file-was-deleted",
+                PermissionDenied(
+                    f"the file of {document.path} was deleted while no user was live, so it came "
+                    f"back; to delete the document: agent-trace rm {document.path}"
+                ),
+            )
+        return Change(
+            document=document.id,
+            action=Action.DELETE,
+            path=document.path,
+            previous_path="",
+            type=document.type,
+            revision=document.revision + 1,
+            content_key=0,
+            digest=b"",
+            size=0,
+            added=0,
+            removed=len(self.facts.contents[document.content_key].splitlines()),
+        )
+
+    def allow(self, document: DocumentState, verb: Verb) -> None:
+        type = effective_type(document.path, document.type)
+        if permit_of(type, Actor.USER, verb) is not Permit.YES:
+            raise Forbidden(
+                f"{type}-not-in-files",
+                PermissionDenied(
+                    f"{document.path} is a {type} document: agent-trace itself writes it, so a "
+                    "change in its file is put back; a user can adopt it with: agent-trace "
+                    "violations apply --confirm"
+                ),
+            )
+        if type is DocumentType.REFERENCE and self.only_agents:
+            if any(grant.document == document.id for grant in self.state.grants.values()):
+                return
+            raise Forbidden(
+                "reference-while-only-agents",
+                PermissionDenied(
+                    f"{document.path} is a reference document and was changed in its file while "
+                    "only agents were live; a user can adopt it with: agent-trace violations apply"
+                ),
+            )
+
+    def check_content(self, path: str, text: bytes, current: bytes) -> None:
+        limit = self.state.rules.document_bytes_max
+        if len(text) > limit:
+            raise Forbidden(
+                "too-large", TooLarge(f"{path} would have {len(text)} bytes; the limit is {limit}")
+            )
+        check_text(path, text)
+        secret = find_secret(text, current)
+        if secret is not None:
+            raise Forbidden(
+                f"secret-{secret.rule}",
+                PermissionDenied(
+                    f"line {secret.line} of the file {path} holds what looks like a {secret.rule}; "
+                    "history is kept for ever, so it was put back. A user can let it in with: "
+                    "agent-trace violations apply --confirm"
+                ),
+            )
+
+    def refuse(self, document: DocumentState, file: FoundFile, forbidden: Forbidden) -> None:
+        action = Action.PUT if file.content is not None or file.problem else Action.DELETE
+        attempt = Attempt(action, document.path, source=FILE_SOURCE)
+        content = file.content or b""
+        attempt.texts.append(
+            Text(
+                action=action,
+                path=document.path,
+                type=document.type,
+                document=document.id,
+                base_revision=file.base_revision or document.revision,
+                brought=content,
+                outcome=content,
+            )
+        )
+        forbidden.error.message = f"{forbidden.error.message} ({self.message})"
+        unproven = author_without_session(Actor.UNKNOWN, "unknown")
+        self.effects += keep(self.state, unproven, attempt, forbidden, self.now)
+        self.effects.append(PutBack(document.path, self.state.seq))
+
+    def flush(self) -> None:
+        """Make one transaction of the changes so far."""
+        if not self.changes:
+            return
+        body = Changed(tuple(self.changes), self.message, source=FILE_SOURCE)
+        contents = tuple(self.contents)
+        self.changes, self.contents = [], []
+        self.effects.append(append(self.state, self.author, body, self.now, contents=contents))
+
+    def finish(self) -> list[Effect]:
+        self.flush()
+        return self.effects

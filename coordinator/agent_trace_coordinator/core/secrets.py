@@ -1,0 +1,94 @@
+"""Credentials that must not get into a history that is kept for ever: their shapes.
+
+Only shapes that name their provider, and private keys, so that a finding is nearly always right.
+What merely looks random is not judged here. A pattern runs only where one of its literal beginnings
+occurs, which keeps the price for ordinary text at a few substring searches.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+__all__ = ["SECRET_RULES", "Finding", "SecretRule", "find_secret"]
+
+
+@dataclass(slots=True, frozen=True)
+class SecretRule:
+    """One kind of credential."""
+
+    name: str
+    beginnings: tuple[bytes, ...]
+    """Literals of which one occurs in every match."""
+    pattern: re.Pattern[bytes]
+
+
+@dataclass(slots=True, frozen=True)
+class Finding:
+    """A credential in a text. It does not hold the credential: this goes into messages."""
+
+    rule: str
+    line: int
+    """From 1."""
+
+
+def _rule(name: str, beginnings: str, pattern: str) -> SecretRule:
+    # Not in the middle of a longer word: a hash or an identifier may contain anything.
+    guarded = rf"(?<![A-Za-z0-9_])(?:{pattern})"
+    literals = tuple(literal.encode("ascii") for literal in beginnings.split())
+    return SecretRule(name, literals, re.compile(guarded.encode("ascii")))
+
+
+SECRET_RULES: Final = (
+    _rule("aws-access-key", "AKIA ASIA", r"(?:AKIA|ASIA)[0-9A-Z]{16}(?![0-9A-Za-z])"),
+    _rule("github-token", "ghp_ gho_ ghu_ ghs_ ghr_", r"gh[pousr]_[A-Za-z0-9]{36,255}"),
+    _rule("github-fine-grained-token", "github_pat_", r"github_pat_[A-Za-z0-9_]{60,255}"),
+    _rule("gitlab-token", "glpat-", r"glpat-[A-Za-z0-9_-]{20,}"),
+    _rule("slack-token", "xox", r"xox[abeoprs]-[A-Za-z0-9-]{20,}"),
+    _rule(
+        "slack-webhook",
+        "hooks.slack.com/services/",
+        r"hooks\.slack\.com/services/T[A-Z0-9]{6,}/B[A-Z0-9]{6,}/[A-Za-z0-9]{16,}",
+    ),
+    _rule("stripe-key", "sk_live_ rk_live_", r"[sr]k_live_[A-Za-z0-9]{20,}"),
+    _rule("google-api-key", "AIza", r"AIza[0-9A-Za-z_-]{35}"),
+    _rule("google-oauth-secret", "GOCSPX-", r"GOCSPX-[A-Za-z0-9_-]{28}"),
+    _rule("model-provider-key", "sk-", r"sk-(?=[A-Za-z0-9_-]{0,200}[0-9])[A-Za-z0-9_-]{40,}"),
+    _rule("hugging-face-token", "hf_", r"hf_[A-Za-z0-9]{34,}"),
+    _rule("npm-token", "npm_", r"npm_[A-Za-z0-9]{36}"),
+    _rule("pypi-token", "pypi-AgE", r"pypi-AgE[A-Za-z0-9_-]{50,}"),
+    _rule("sendgrid-key", "SG.", r"SG\.[A-Za-z0-9_-]{22}\.[A-Za-z0-9_-]{43}"),
+    _rule("digitalocean-token", "dop_v1_ doo_v1_ dor_v1_", r"do[opr]_v1_[a-f0-9]{64}"),
+    _rule("azure-storage-key", "AccountKey=", r"AccountKey=[A-Za-z0-9+/]{86}=="),
+    _rule("age-key", "AGE-SECRET-KEY-1", r"AGE-SECRET-KEY-1[0-9A-Z]{58}"),
+    _rule(
+        "private-key",
+        "PRIVATE",
+        r"-----BEGIN (?:[A-Z0-9]+ ){0,3}PRIVATE KEY(?: BLOCK)?-----",
+    ),
+)
+"""The table; `docs/permissions.md` lists its names."""
+
+
+def find_secret(content: bytes, before: bytes = b"") -> Finding | None:
+    """Return the first credential in `content` that is not in `before` already.
+
+    What a user let in once does not have to be confirmed again with every later change.
+    """
+    first: tuple[int, str] | None = None
+    for rule in SECRET_RULES:
+        if not any(literal in content for literal in rule.beginnings):
+            continue
+        for match in rule.pattern.finditer(content):
+            if before and match[0] in before:
+                # The line that opens a private key is the same for all keys, so a second key next
+                # to one that was confirmed is told from it by number.
+                if content.count(match[0]) <= before.count(match[0]):
+                    continue
+            if first is None or match.start() < first[0]:
+                first = match.start(), rule.name
+            break
+    if first is None:
+        return None
+    return Finding(first[1], content.count(b"\n", 0, first[0]) + 1)

@@ -1,0 +1,87 @@
+"""Rights and refused writes from the command line, against a real coordinator."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from agent_trace.cli.main import cli
+from support.coordinator import running
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Path]:
+    monkeypatch.delenv("AGENT_TRACE_AGENT", raising=False)
+    monkeypatch.delenv("AGENT_TRACE_STORE", raising=False)
+    with running(tmp_path / "store") as coordinator:
+        monkeypatch.chdir(coordinator.root)
+        run("write", "api.md", "--text", "one", "--type", "reference")
+        yield coordinator.root
+
+
+def run(*arguments: str, code: int = 0) -> Result:
+    result = CliRunner().invoke(cli, arguments)
+    assert result.exit_code == code, (arguments, result.output, result.stderr)
+    return result
+
+
+def test_a_refused_write_is_listed_shown_and_applied(store: Path) -> None:
+    refused = run("write", "api.md", "--text", "two", "--agent", "planner", code=1)
+    assert "agent-trace unlock api.md --for agent" in refused.stderr
+    (listed,) = map(json.loads, run("violations", "--json").stdout.splitlines())
+    assert (listed["author"], listed["path"], listed["count"]) == ("planner", "api.md", 1)
+    assert listed["id"] in refused.stderr
+    again = run("write", "api.md", "--text", "two", "--agent", "planner", "--json", code=1)
+    assert json.loads(again.stderr)["error"]["violation"] == listed["id"]
+    assert listed["id"] in run("violations").stdout
+    assert "-one\n+two" in run("violations", "show", listed["id"]).stdout
+    report = json.loads(run("violations", "show", listed["id"], "--json").stdout)
+    assert report["texts"][0]["kept"] is True
+    assert "put api.md@2" in run("violations", "apply", listed["id"]).stdout
+    assert run("read", "api.md").stdout == "two\n"
+    assert run("violations").stdout == ""
+
+
+def test_a_refused_write_is_discarded(store: Path) -> None:
+    run("write", "api.md", "--text", "two", "--agent", "planner", code=1)
+    (listed,) = map(json.loads, run("violations", "--json").stdout.splitlines())
+    run("violations", "discard", listed["id"], "--agent", "planner", code=1)
+    told = json.loads(run("violations", "discard", listed["id"], "--json").stdout)
+    assert told == {"violation": listed["id"], "discarded": True}
+    left = [json.loads(line)["id"] for line in run("violations", "--json").stdout.splitlines()]
+    assert listed["id"] not in left
+
+
+def test_an_unlock_opens_and_a_lock_closes(store: Path) -> None:
+    run("unlock", "api.md", "--for", "agent:planner", "--duration", "10m")
+    run("write", "api.md", "--text", "two", "--agent", "planner")
+    run("write", "api.md", "--text", "three", "--agent", "coder", code=1)
+    told = json.loads(run("permissions", "api.md", "--agent", "planner", "--json").stdout)
+    assert told["grants"][0]["agent"] == "planner"
+    assert 590 < told["grants"][0]["seconds_left"] <= 600
+    assert "unlocked for planner" in run("permissions", "api.md").stdout
+    run("lock", "api.md")
+    run("write", "api.md", "--text", "three", "--agent", "planner", code=1)
+    run("unlock", "api.md", "--for", "everybody", code=2)
+    run("unlock", "api.md", "--duration", "soon", code=2)
+
+
+def test_a_confirmation_overrides_and_a_type_can_be_changed(store: Path) -> None:
+    assert "--confirm" in run("write", "context.md", "--text", "x", code=1).stderr
+    run("write", "context.md", "--text", "x", "--confirm")
+    run("reclassify", "api.md", "plan", "--agent", "planner", code=1)
+    assert "reclassify api.md@2" in run("reclassify", "api.md", "plan").stdout
+    run("write", "api.md", "--text", "two", "--agent", "planner")
+
+
+def test_permissions_show_the_table_and_why_not(store: Path) -> None:
+    table = run("permissions", "--agent", "planner").stdout
+    assert "as agent, documents of each type:" in table
+    rows = {line.split()[0]: line.split()[1:] for line in table.splitlines()[2:7]}
+    assert rows["plan"] == ["yes"] * 5 + ["no"] and rows["reference"] == ["no"] * 6

@@ -1,0 +1,115 @@
+"""The git committer when git fails: what it logs, and that it goes on."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+import anyio
+import pytest
+
+from agent_trace_coordinator.core.records import Record, SessionClosed
+from agent_trace_coordinator.errors import GitFailed
+from agent_trace_coordinator.server import git_stage
+from agent_trace_coordinator.server.git_stage import GitStage
+from agent_trace_coordinator.storage.base import Entry
+from agent_trace_coordinator.storage.index import Index
+from agent_trace_protocol import Actor
+
+ENTRY = Entry(
+    Record(1, 1, 0, Actor.AGENT, "planner", "session", 1, b"", SessionClosed("closed")),
+    b"",
+    b"",
+    (),
+)
+
+
+class _Rows(Index):
+    """An index that holds one record and no database."""
+
+    def __init__(self) -> None:
+        pass
+
+    def entries(self, first: int, limit: int | None = None) -> Iterator[Entry]:
+        return iter([ENTRY] if first == 1 else [])
+
+
+class _Failing:
+    """A history that fails to commit, then to start again, as often as it is told."""
+
+    def __init__(self, commits: int, starts: int) -> None:
+        self.commits_left, self.starts_left = commits, starts
+
+    def start(self) -> int:
+        if self.starts_left:
+            self.starts_left -= 1
+            raise GitFailed("no git")
+        return 0
+
+    def commit(self, entries: list[Entry]) -> list[tuple[int, str]]:
+        if self.commits_left:
+            self.commits_left -= 1
+            raise GitFailed("fast-import ended:\nfatal: no space")
+        return [(entry.record.seq, "c0ffee") for entry in entries]
+
+    def checkpoint(self) -> None:
+        pass
+
+    def maintain(self) -> str:
+        return ""
+
+    def close(self) -> None:
+        pass
+
+
+async def _follow(history: _Failing) -> None:
+    """Let a stage follow one record until git has it."""
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            stage = GitStage(
+                history,
+                _Rows(),
+                0,
+                on_committed=lambda commits: None,
+                on_progress=lambda: tasks.cancel_scope.cancel() if stage.git_seq else None,
+            )
+            stage.add([ENTRY])
+            stage.want(1)
+            await stage.run()
+
+
+@pytest.fixture(autouse=True)
+def _at_once(  # pyright: ignore[reportUnusedFunction] - pytest uses it
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(git_stage, "RETRY_SECONDS", 0)
+
+
+async def test_a_restart_of_git_is_one_line_of_the_log_with_the_reason(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "agent_trace.coordinator.git")
+    await _follow(_Failing(1, 0))
+    assert [(each.levelname, each.getMessage(), each.exc_info) for each in caplog.records] == [
+        (
+            "WARNING",
+            "git failed; the journal has everything, trying again: fast-import ended: fatal: no "
+            "space",
+            None,
+        )
+    ]
+
+
+async def test_the_traceback_is_a_detail(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "agent_trace.coordinator.git")
+    await _follow(_Failing(1, 0))
+    assert [each.levelname for each in caplog.records if each.exc_info] == ["DEBUG"]
+
+
+async def test_an_outage_is_not_told_again_at_each_try(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "agent_trace.coordinator.git")
+    await _follow(_Failing(20, 20))
+    assert [each.getMessage() for each in caplog.records] == [
+        "git failed; the journal has everything, trying again: fast-import ended: fatal: no space",
+        "git can not be started: no git",
+    ]

@@ -1,0 +1,184 @@
+"""Files that were changed past the coordinator, judged by the core."""
+
+from __future__ import annotations
+
+import pytest
+
+from agent_trace_coordinator.core.records import Changed, Violated
+from agent_trace_coordinator.core.state import Rules
+from agent_trace_protocol import (
+    Action,
+    Actor,
+    ApplyViolation,
+    DocumentType,
+    Put,
+    Read,
+    Unlock,
+)
+from support.core import Desk, Member
+
+
+def store(type: DocumentType = DocumentType.PLAN, *live: str) -> tuple[Desk, Member]:
+    """Return a store with one document; the user who made it is live no more."""
+    desk = Desk()
+    user = desk.member("ann", Actor.USER)
+    user.do(Put("a.md", b"1\n2\n3\n4\n5\n", type=type), confirm=True)
+    desk.tick(15)
+    for name in live:
+        desk.member(name, Actor.USER if name == "ben" else Actor.AGENT)
+    return desk, user
+
+
+def text(desk: Desk) -> bytes:
+    document = desk.state.document_at("a.md")
+    assert document is not None
+    return desk.contents[document.content_key]
+
+
+def violation(desk: Desk) -> Violated:
+    body = desk.entries[-1].record.body
+    assert isinstance(body, Violated), body
+    return body
+
+
+@pytest.mark.parametrize("type", [DocumentType.PLAN, DocumentType.SCRATCH])
+@pytest.mark.parametrize("live", [(), ("planner",), ("ben", "planner")])
+def test_an_edit_of_what_anybody_may_write_is_adopted_and_blamed_on_no_agent(
+    type: DocumentType, live: tuple[str, ...]
+) -> None:
+    desk, _ = store(type, *live)
+    desk.change_files(desk.found("a.md", b"by hand\n"))
+    record = desk.entries[-1].record
+    body = record.body
+    assert isinstance(body, Changed)
+    assert (record.actor, record.author, record.session) == (Actor.USER, "user", "")
+    assert (body.source, body.changes[0].action) == ("file", Action.PUT)
+    assert "by whom is not proven" in body.message
+    assert ("agent planner" in body.message) is ("planner" in live)
+    assert text(desk) == b"by hand\n" and desk.put_back == []
+
+
+def test_the_author_of_an_unproven_change_is_a_setting() -> None:
+    desk, _ = store()
+    desk.state.rules = Rules(out_of_band_author="unknown")
+    desk.change_files(desk.found("a.md", b"by hand\n"))
+    record = desk.entries[-1].record
+    assert (record.actor, record.author) == (Actor.UNKNOWN, "unknown")
+
+
+@pytest.mark.parametrize("type", [DocumentType.CONTEXT, DocumentType.LOG])
+@pytest.mark.parametrize("live", [(), ("ben",)])
+def test_a_change_of_what_is_generated_is_kept_and_put_back(
+    type: DocumentType, live: tuple[str, ...]
+) -> None:
+    desk, user = store(type, *live)
+    desk.change_files(desk.found("a.md", b"by hand\n"))
+    body = violation(desk)
+    assert (body.rule, body.source, body.path) == (f"{type}-not-in-files", "file", "a.md")
+    assert desk.contents[body.kept[0].content_key] == b"by hand\n"
+    assert desk.entries[-1].record.actor is Actor.UNKNOWN
+    assert desk.put_back == ["a.md"] and text(desk) == b"1\n2\n3\n4\n5\n"
+    user.do(ApplyViolation(f"violation-{desk.entries[-1].record.seq}"), confirm=True)
+    assert text(desk) == b"by hand\n"
+
+
+@pytest.mark.parametrize(
+    ("live", "adopted"), [((), True), (("ben", "planner"), True), (("planner",), False)]
+)
+def test_a_reference_is_adopted_unless_only_agents_are_live(
+    live: tuple[str, ...], adopted: bool
+) -> None:
+    desk, _ = store(DocumentType.REFERENCE, *live)
+    desk.change_files(desk.found("a.md", b"by hand\n"))
+    assert (text(desk) == b"by hand\n") is adopted
+    if not adopted:
+        assert violation(desk).rule == "reference-while-only-agents"
+
+
+def test_an_unlocked_reference_is_adopted_while_only_agents_are_live() -> None:
+    desk, user = store(DocumentType.REFERENCE)
+    user.ask(Unlock("a.md"))
+    desk.tick(15)
+    desk.member("planner").ask(Read("a.md"))
+    desk.change_files(desk.found("a.md", b"by hand\n"))
+    assert text(desk) == b"by hand\n"
+
+
+def test_an_edit_of_a_file_that_was_behind_is_merged_or_kept() -> None:
+    desk, user = store()
+    user.put("a.md", "1\n2\n3\n4\nfive\n")
+    desk.change_files(desk.found("a.md", b"one\n2\n3\n4\n5\n", base=1))
+    assert text(desk) == b"one\n2\n3\n4\nfive\n"
+    body = desk.entries[-1].record.body
+    assert isinstance(body, Changed) and body.changes[0].action is Action.MERGE
+    desk.change_files(desk.found("a.md", b"1\n2\n3\n4\n5, by hand\n", base=1))
+    assert violation(desk).rule == "file-was-behind"
+    assert desk.put_back == ["a.md"]
+
+
+def test_a_file_that_holds_what_its_document_holds_is_no_change() -> None:
+    desk, _ = store()
+    count = len(desk.entries)
+    desk.change_files(desk.found("a.md", b"1\n2\n3\n4\n5\n"), desk.found("source.py", b"x"))
+    assert len(desk.entries) == count and desk.put_back == []
+
+
+@pytest.mark.parametrize(
+    ("live", "deleted"), [((), False), (("planner",), False), (("ben",), True)]
+)
+def test_a_deleted_file_is_a_deletion_only_while_a_user_is_live(
+    live: tuple[str, ...], deleted: bool
+) -> None:
+    desk, _ = store(DocumentType.PLAN, *live)
+    desk.change_files(desk.found("a.md", None))
+    assert (desk.state.document_at("a.md") is None) is deleted
+    if not deleted:
+        assert violation(desk).rule == "file-was-deleted" and desk.put_back == ["a.md"]
+
+
+@pytest.mark.parametrize(
+    ("content", "rule"),
+    [
+        (b"nul\0", "not-text"),
+        (b"\xff\xfe", "not-text"),
+        (b"-----BEGIN " + b"PRIVATE KEY-----\n", "secret-private-key"),
+        (b"x" * 101, "too-large"),
+    ],
+)
+def test_what_no_document_may_hold_is_kept_and_put_back(content: bytes, rule: str) -> None:
+    desk, _ = store()
+    desk.state.rules = Rules(document_bytes_max=100)
+    desk.change_files(desk.found("a.md", content))
+    body = violation(desk)
+    assert body.rule == rule
+    assert desk.contents[body.kept[0].content_key] == content
+    assert desk.put_back == ["a.md"]
+
+
+def test_what_is_no_file_is_recorded_and_put_back() -> None:
+    desk, _ = store()
+    desk.change_files(desk.found("a.md", None, problem="is not a regular file"))
+    assert violation(desk).rule == "file-in-the-way"
+    assert desk.put_back == ["a.md"]
+
+
+def test_a_burst_becomes_few_transactions_and_a_refusal_does_not_hold_the_rest_up() -> None:
+    desk, user = store(DocumentType.CONTEXT)
+    for number in range(200):
+        user.put(f"{number}.md", "x\n")
+    count = len(desk.entries)
+    found = [desk.found(f"{number}.md", b"y\n") for number in range(200)]
+    desk.change_files(*found[:100], desk.found("a.md", b"y\n"), *found[100:])
+    kinds = [type(entry.record.body) for entry in desk.entries[count:]]
+    assert kinds == [Changed, Changed, Violated, Changed, Changed]
+    assert all(user.read(f"{number}.md") == "y\n" for number in range(200))
+    assert desk.put_back == ["a.md"]
+
+
+def test_the_same_content_again_and_again_is_one_violation() -> None:
+    desk, _ = store(DocumentType.CONTEXT)
+    for _ in range(50):
+        desk.change_files(desk.found("a.md", b"by hand\n"))
+    assert sum(isinstance(entry.record.body, Violated) for entry in desk.entries) == 1
+    assert len(desk.put_back) == 50
+    assert list(desk.state.repeats.values()) == [50]

@@ -1,0 +1,68 @@
+"""The harness as commands; see the package's docstring."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NoReturn
+
+from crash.disk import KINDS, why_unavailable
+from crash.mutant_coordinator import MUTANTS
+from crash.run import Plan, run_cut, run_first, run_kill, run_wound
+
+
+def _leave(number: int, frame: object) -> NoReturn:
+    # So that mounts and processes are cleaned up on the way out.
+    sys.exit(128 + number)
+
+
+def main() -> int:
+    """Run what the command line asks for; return 0 only if nothing was violated."""
+    parser = argparse.ArgumentParser(prog="crash", description="Crash a real coordinator.")
+    parser.add_argument("tier", choices=("kill", "wound", "cut", "first"))
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--agents", type=int, default=8)
+    parser.add_argument("--seed", type=int, default=time.time_ns() % 1_000_000)
+    parser.add_argument("--fs", choices=tuple(KINDS), default="ext4")
+    parser.add_argument("--mutant", choices=tuple(MUTANTS), default="")
+    parser.add_argument("--think-ms", type=float, default=2.0, help="mean pause of a client")
+    parser.add_argument("--keep-going", action="store_true", help="do not stop at a violation")
+    parser.add_argument("--keep", type=Path, help="an empty directory for everything, not removed")
+    options = parser.parse_args()
+    plan = Plan(
+        seconds=options.seconds,
+        agents=options.agents,
+        seed=options.seed,
+        mutant=options.mutant,
+        think_ms=options.think_ms,
+        stop_at_violation=not options.keep_going,
+    )
+    for ending in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(ending, _leave)
+    if options.tier in ("cut", "first") and (reason := why_unavailable()):
+        sys.stderr.write(f"error: {reason}\n")
+        return 2
+    with tempfile.TemporaryDirectory(prefix="crash-") as temporary:
+        directory = options.keep or Path(temporary)
+        try:
+            if options.tier == "kill":
+                figures = run_kill(directory, plan)
+            elif options.tier == "wound":
+                figures = run_wound(directory, plan)
+            elif options.tier == "cut":
+                figures = run_cut(directory, plan, options.fs)
+            else:
+                figures = run_first(directory, plan, options.fs)
+        except RuntimeError as error:
+            sys.stderr.write(f"error: {error}\n")
+            return 2
+    sys.stdout.write("".join(f"{line}\n" for line in figures.lines()))
+    return 1 if figures.violations else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

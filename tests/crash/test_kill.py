@@ -1,0 +1,42 @@
+"""Killing real processes: what was acknowledged is there, once, in order, under the right name."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from crash.run import Plan, run_kill, run_wound
+
+pytestmark = pytest.mark.integration
+
+
+def test_nothing_acknowledged_is_lost_doubled_or_reordered_by_kills(tmp_path: Path) -> None:
+    figures = run_kill(tmp_path, Plan(seconds=5, agents=4, seed=1))
+
+    assert figures.violations == []
+    assert figures.cycles >= 3
+    assert figures.acked >= 100
+
+
+def test_a_start_heals_what_a_power_cut_can_do_to_the_git_repository(tmp_path: Path) -> None:
+    wounds = ("empty ref", "ref to nothing", "empty HEAD", "empty pack", "locks")
+    figures = run_wound(tmp_path, Plan(seconds=0, agents=2, seed=1), wounds)
+
+    assert figures.violations == []
+
+
+@pytest.mark.parametrize(
+    ("mutant", "symptom"),
+    [
+        ("nodedup", r"carried out before|no_match|after its commit"),
+        ("norestore", r"a file that is not a document|after its commit|behind its back"),
+        ("nocheckpoint", r"was handed out, and git does not have it"),
+    ],
+    ids=["nodedup", "norestore", "nocheckpoint"],
+)
+def test_killing_finds_the_planted_bug(tmp_path: Path, mutant: str, symptom: str) -> None:
+    figures = run_kill(tmp_path, Plan(seconds=20, agents=4, seed=1, mutant=mutant))
+
+    assert re.search(symptom, "\n".join(figures.violations))

@@ -1,0 +1,229 @@
+"""Bugs of the rules: documents, permissions, sessions, time."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from agent_trace_coordinator.core import (
+    apply,
+    documents,
+    machine,
+    merge,
+    recording,
+    sessions,
+)
+from agent_trace_coordinator.core.state import State
+
+from .plant import Mutant
+
+__all__ = ["CORE_MUTANTS"]
+
+_DECISION = documents._Decision  # pyright: ignore[reportPrivateUsage]
+
+CORE_MUTANTS: Final = (
+    # -- documents --
+    Mutant(
+        "if_revision is ignored",
+        _DECISION.check_revision,
+        "if expected is None or",
+        "if True or",
+        "the last writer silently destroys what others wrote",
+    ),
+    Mutant(
+        "a draft is merged against the wrong base",
+        _DECISION.accept,
+        "base = self.facts.revisions.get((document.id, draft.base_revision))",
+        "base = current",
+        "accepting a draft throws the other's change away",
+    ),
+    Mutant(
+        "a merge does not see collisions",
+        merge.merge,
+        "if any(_collide(hunk, other) for other in left):",
+        "if False:",
+        "two changes of one line both end up in the text",
+    ),
+    Mutant(
+        "permissions fail open",
+        _DECISION.allow,
+        "if permit is Permit.YES:",
+        "if permit is Permit.YES or verb is Verb.CREATE:",
+        "an agent creates a reference or a log",
+    ),
+    Mutant(
+        "a draft can be accepted by everybody",
+        _DECISION.accept,
+        "if self.actor is Actor.AGENT and draft.author != self.author:",
+        "if False:",
+        "an agent writes another one's text under its own name",
+        seeds=100,
+    ),
+    Mutant(
+        "move forgets the type",
+        _DECISION.move,
+        "type=document.type,",
+        "type=DocumentType.SCRATCH,",
+        "a renamed reference can be written by agents",
+        seeds=300,
+    ),
+    Mutant(
+        "move forgets a revision",
+        _DECISION.move,
+        "revision=document.revision + 1,",
+        "revision=document.revision,",
+        "two states of a document have one revision",
+        seeds=150,
+    ),
+    Mutant(
+        "restore makes a new document",
+        _DECISION.restore,
+        'self.change(index, past, Action.RESTORE, b"", content)',
+        "self.create(index, path, past.type, content)",
+        "the history of a restored document is cut off",
+    ),
+    Mutant(
+        "restore finds the wrong document",
+        State.deleted_at,
+        "ids[-1]",
+        "ids[0]",
+        "what comes back is not what was deleted last",
+        seeds=200,
+    ),
+    Mutant(
+        "a transaction is partially applied",
+        documents.decide,
+        "            decision.take(index, operation)\n",
+        "            try:\n"
+        "                decision.take(index, operation)\n"
+        "            except Exception:\n"
+        "                if not decision.decided.changes:\n"
+        "                    raise\n",
+        "half of an all-or-nothing operation happens",
+    ),
+    Mutant(
+        "a refused transaction is not taken back",
+        documents.decide,
+        "decision.take_back()",
+        "decision.decided.changes or decision.take_back()",
+        "the memory holds what was refused",
+    ),
+    Mutant(
+        "replace all replaces one",
+        documents._replace,  # pyright: ignore[reportPrivateUsage]
+        "return before.replace(operation.old, operation.new)",
+        "return before.replace(operation.old, operation.new, 1)",
+        "an edit does less than it says",
+        seeds=100,
+    ),
+    Mutant(
+        "two names of one file",
+        _DECISION.check_free,
+        "folded = fold_path(path)",
+        "folded = path",
+        "two documents are one file on some systems",
+    ),
+    # -- exactly once --
+    Mutant(
+        "a repeated request is carried out again",
+        machine._transact,  # pyright: ignore[reportPrivateUsage]
+        "if previous is not None:",
+        "if False:",
+        "a lost reply doubles a write",
+    ),
+    Mutant(
+        "a reused number is taken for a repetition",
+        machine._repeat,  # pyright: ignore[reportPrivateUsage]
+        "if previous.fingerprint != fingerprint:",
+        "if False:",
+        "a write is answered with another one's result and never done",
+        seeds=300,
+    ),
+    Mutant(
+        "request numbers are forgotten",
+        apply.apply_record,
+        "session.request_high = record.request",
+        "pass",
+        "a session that comes back uses its numbers again",
+    ),
+    # -- order --
+    Mutant(
+        "a refusal tells of what is not durable",
+        machine.step,
+        "Answer(Refused(error.to_info()), state.seq)",
+        "Answer(Refused(error.to_info()), 0)",
+        "an agent acts on a change that a power cut undoes",
+    ),
+    Mutant(
+        "a list shows what is not durable",
+        machine._answer,  # pyright: ignore[reportPrivateUsage]
+        "Answer(_page(state, request), state.seq)",
+        "Answer(_page(state, request), 0)",
+        "an agent acts on a document that a power cut removes",
+    ),
+    Mutant(
+        "time goes backward",
+        recording.append,
+        "max(now.wall_ms, state.time_ms)",
+        "now.wall_ms",
+        "a clock step turns the order of events round",
+    ),
+    # -- sessions --
+    Mutant(
+        "a superseded session goes on",
+        machine._open,  # pyright: ignore[reportPrivateUsage]
+        "if superseded is not None:",
+        "if False:",
+        "the old process writes after its successor has begun",
+    ),
+    Mutant(
+        "a live session is taken over unasked",
+        sessions.begin,
+        "if not (stale or facts.holder_gone or request.takeover):",
+        "if False:",
+        "a second agent of the same name throws the first one out",
+    ),
+    Mutant(
+        "a session comes back after its end",
+        sessions.begin,
+        "if facts.session_ended:",
+        "if False:",
+        "one session has two lives, and the journal refuses the second",
+    ),
+    Mutant(
+        "the name of a closed session stays taken",
+        apply.apply_record,
+        "del state.holders[session.name]",
+        "pass",
+        "nobody can work under the name of an agent that has left",
+    ),
+    Mutant(
+        "the predecessor is forgotten",
+        State.enter_session,
+        "self.latest[session.name] = session.id",
+        "pass",
+        "a successor does not know where the last session stopped",
+    ),
+    Mutant(
+        "a pause of the coordinator ends sessions",
+        sessions.extend,
+        "if gap > TICK_SECONDS:",
+        "if False:",
+        "closing the lid of a laptop throws every agent out",
+    ),
+    Mutant(
+        "a pause counts for whoever comes first after it",
+        machine.step,
+        "            extend(state, now)\n            try:",
+        "            try:",
+        "after a pause a live session is taken over before its heartbeat is read",
+        seeds=300,
+    ),
+    Mutant(
+        "a slow start counts as silence",
+        sessions.extend,
+        "session.seen = now.monotonic\n",
+        "pass\n",
+        "a coordinator that replays for a minute ends every session it finds",
+        seeds=100,
+    ),
+)

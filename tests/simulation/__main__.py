@@ -1,0 +1,82 @@
+"""The long form: `PYTHONPATH=tests python -m simulation --seeds 100000 --start 0`.
+
+Prints how far it got and how fast, each failing seed with the command that repeats it, and ends
+with 1 if there was one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import time
+import traceback
+
+from .world import Report, command_for, simulate
+
+PROGRESS_SECONDS = 10.0
+
+
+class Totals:
+    """What all seeds so far come to."""
+
+    def __init__(self) -> None:
+        self.started = time.monotonic()
+        self.seeds = 0
+        self.failed = 0
+        self.simulated_seconds = 0.0
+        self.operations = 0
+        self.lives = 0
+        self.judged_afresh = 0
+
+    def add(self, report: Report) -> None:
+        self.simulated_seconds += report.seconds
+        self.operations += report.writes + report.reads
+        self.lives += report.lives
+        self.judged_afresh += report.refused_then_done
+
+    def __str__(self) -> str:
+        elapsed = time.monotonic() - self.started
+        return (
+            f"{self.seeds} seeds, {self.failed} failed, {self.seeds / elapsed:.1f} seeds/s, "
+            f"{self.simulated_seconds / 3600:.2f} simulated hours, {self.lives} coordinator lives, "
+            f"{self.operations} operations checked, "
+            f"{self.judged_afresh} refusals whose late repetition was judged afresh"
+        )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="simulation", description=__doc__)
+    parser.add_argument("--seeds", type=int, default=1000, help="how many seeds to run")
+    parser.add_argument("--start", type=int, default=0, help="the first seed")
+    parser.add_argument("--failures", type=int, default=10, help="stop after so many")
+    parser.add_argument("--digests", action="store_true", help="print what each seed came to")
+    arguments = parser.parse_args()
+    # The product logs every full disk and every failed git, and here they are meant to fail.
+    logging.disable(logging.CRITICAL)
+    totals = Totals()
+    shown_at = totals.started
+    for seed in range(arguments.start, arguments.start + arguments.seeds):
+        totals.seeds += 1
+        try:
+            report = simulate(seed)
+        except Exception:
+            totals.failed += 1
+            sys.stdout.write(f"{traceback.format_exc()}\nseed {seed}: {command_for(seed)}\n")
+            if totals.failed >= arguments.failures:
+                break
+            continue
+        totals.add(report)
+        if arguments.digests:
+            sys.stdout.write(f"{seed} {report.digest}\n")
+        if time.monotonic() - shown_at > PROGRESS_SECONDS:
+            shown_at = time.monotonic()
+            sys.stdout.write(f"{totals}\n")
+            sys.stdout.flush()
+    if not arguments.digests:
+        sys.stdout.write(f"{totals}\n")
+    return 1 if totals.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

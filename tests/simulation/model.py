@@ -1,0 +1,582 @@
+"""The sequential model of the store: slow, obvious, and written apart from the product.
+
+It executes operations one after another on immutable snapshots, one per seq, and keeps them all, so
+that any answer can be compared with what was true at any point of the order. It shares the words of
+the protocol with the product and no line of its logic.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from agent_trace_protocol import (
+    AcceptDraft,
+    Action,
+    Actor,
+    Add,
+    Append,
+    Delete,
+    DocumentType,
+    Edit,
+    ErrorCode,
+    Move,
+    Operation,
+    Put,
+    Restore,
+    SectionEdit,
+    SectionMode,
+)
+
+__all__ = [
+    "Accepted",
+    "Effect",
+    "Late",
+    "Model",
+    "ModelDocument",
+    "ModelDraft",
+    "ModelSession",
+    "Outcome",
+    "Rejected",
+    "Snapshot",
+    "Unsure",
+    "execute",
+    "is_path",
+    "merge",
+]
+
+OPERATIONS_PER_SEQ: Final = 64
+
+WRITERS: Final = {
+    "plan": "user agent",
+    "context": "system",
+    "log": "system",
+    "reference": "user",
+    "scratch": "user agent system",
+}
+"""The table of DESIGN, section 6, copied by hand."""
+
+
+@dataclass(slots=True, frozen=True)
+class ModelDocument:
+    """A document as it is at some point of the order."""
+
+    id: int
+    path: str
+    type: DocumentType
+    revision: int
+    content: bytes
+    seq: int
+    time_ms: int
+    author: str
+    deleted: bool = False
+
+
+@dataclass(slots=True, frozen=True)
+class ModelDraft:
+    """A text that waits."""
+
+    author: str
+    document: int
+    base: int
+    text: bytes
+
+
+@dataclass(slots=True, frozen=True)
+class ModelSession:
+    """An open session that is in the journal."""
+
+    actor: Actor
+    name: str
+    ephemeral: bool
+    predecessor: str
+    request_high: int = 0
+
+
+@dataclass(slots=True, frozen=True)
+class Snapshot:
+    """The store after operation `seq`. Its maps are never changed in place."""
+
+    seq: int
+    documents: dict[int, ModelDocument] = field(default_factory=dict[int, ModelDocument])
+    drafts: dict[int, ModelDraft] = field(default_factory=dict[int, ModelDraft])
+    sessions: dict[str, ModelSession] = field(default_factory=dict[str, ModelSession])
+    latest: dict[str, str] = field(default_factory=dict[str, str])
+    foreign: dict[str, bytes] = field(default_factory=dict[str, bytes])
+    """Files in the store's directory that never were documents."""
+    violations: frozenset[int] = frozenset()
+    """Refused writes that are on record."""
+
+    def live(self) -> list[ModelDocument]:
+        return [each for each in self.documents.values() if not each.deleted]
+
+    def at(self, path: str) -> ModelDocument | None:
+        return next((each for each in self.live() if each.path == path), None)
+
+    def deleted_at(self, path: str) -> ModelDocument | None:
+        gone = [each for each in self.documents.values() if each.deleted and each.path == path]
+        return max(gone, key=lambda each: each.seq, default=None)
+
+    def holder(self, name: str) -> str:
+        for id, session in self.sessions.items():
+            if session.name == name and session.actor is Actor.AGENT and not session.ephemeral:
+                return id
+        return ""
+
+
+@dataclass(slots=True, frozen=True)
+class Effect:
+    """What an accepted operation does to one document."""
+
+    action: Action
+    before: ModelDocument | None
+    after: ModelDocument
+    added: int
+    removed: int
+
+
+@dataclass(slots=True, frozen=True)
+class Accepted:
+    """The transaction is carried out."""
+
+    effects: list[Effect]
+    draft: int
+
+
+@dataclass(slots=True, frozen=True)
+class Late:
+    """The transaction is refused and a text is kept as a draft."""
+
+    path: str
+    expected: int
+    current: int
+    document: int
+    text: bytes
+    merged: bool | None
+    """None: this model can not tell."""
+
+
+@dataclass(slots=True, frozen=True)
+class Rejected:
+    """The transaction is refused and leaves nothing."""
+
+    code: ErrorCode
+
+
+@dataclass(slots=True, frozen=True)
+class Unsure:
+    """The model can not tell: the texts are not ones it knows how to merge."""
+
+
+Outcome = Accepted | Late | Rejected | Unsure
+
+
+class _Stop(Exception):
+    def __init__(self, outcome: Late | Rejected | Unsure) -> None:
+        super().__init__(outcome)
+        self.outcome = outcome
+
+
+def _reject(code: ErrorCode) -> _Stop:
+    return _Stop(Rejected(code))
+
+
+@dataclass(slots=True)
+class Model:
+    """All snapshots, and every revision that was ever made."""
+
+    snapshots: list[Snapshot]
+    made: dict[tuple[int, int], ModelDocument] = field(
+        default_factory=dict[tuple[int, int], ModelDocument]
+    )
+    """Every revision that was ever made, by (document, revision)."""
+
+    @property
+    def last(self) -> Snapshot:
+        return self.snapshots[-1]
+
+    def text(self, snapshot: Snapshot, document: int, revision: int) -> bytes | None:
+        """Return the content of a revision that exists at that point; None if it has none."""
+        known = snapshot.documents.get(document)
+        made = self.made.get((document, revision))
+        if known is None or made is None or made.deleted or revision > known.revision:
+            return None
+        return made.content
+
+
+def execute(
+    model: Model,
+    snapshot: Snapshot,
+    actor: Actor,
+    author: str,
+    operations: tuple[Operation, ...],
+    *,
+    seq: int,
+    time_ms: int,
+    document_bytes_max: int,
+) -> Outcome:
+    """Return what the operations come to as operation `seq` on top of a snapshot."""
+    run = _Run(model, snapshot, actor, author, seq, time_ms, document_bytes_max)
+    try:
+        for index, operation in enumerate(operations):
+            run.do(index, operation)
+    except _Stop as stop:
+        return stop.outcome
+    return Accepted(run.effects, run.draft)
+
+
+def is_path(path: str) -> bool:
+    """Return whether a path may name a document, for the plain kind of path that we draw."""
+    parts = [part.lower() for part in path.split("/")]
+    reserved = any(part.startswith(".git") or part == ".agent-trace" for part in parts)
+    return not reserved and not {"", ".", ".."} & set(parts)
+
+
+def _check_path(path: str) -> None:
+    if not is_path(path):
+        raise _reject(ErrorCode.INVALID_PATH)
+
+
+class _Run:
+    def __init__(
+        self,
+        model: Model,
+        snapshot: Snapshot,
+        actor: Actor,
+        author: str,
+        seq: int,
+        time_ms: int,
+        document_bytes_max: int,
+    ) -> None:
+        self.model = model
+        self.now = replace(snapshot, documents=dict(snapshot.documents))
+        self.before = snapshot
+        self.actor = actor
+        self.author = author
+        self.seq = seq
+        self.time_ms = time_ms
+        self.document_bytes_max = document_bytes_max
+        self.effects: list[Effect] = []
+        self.draft = 0
+
+    def do(self, index: int, operation: Operation) -> None:
+        if isinstance(operation, (Put, Append)):
+            self.write(index, operation)
+        elif isinstance(operation, (Edit, SectionEdit)):
+            document = self.existing(operation.path)
+            self.check_permission(document.type)
+            self.check_revision(operation.path, document, operation)
+            self.change(document, Action.EDIT, outcome(document.content, operation))
+        elif isinstance(operation, Delete):
+            document = self.existing(operation.path)
+            self.check_permission(document.type)
+            self.check_revision(operation.path, document, operation)
+            lines = len(document.content.splitlines())
+            self.enter(Action.DELETE, document, self.next(document, b"", deleted=True), 0, lines)
+        elif isinstance(operation, Move):
+            self.move(operation)
+        elif isinstance(operation, Restore):
+            self.restore(operation)
+        elif isinstance(operation, Add):
+            self.add(index, operation)
+        elif isinstance(operation, AcceptDraft):
+            self.accept(operation)
+        else:
+            raise NotImplementedError(f"the workload draws no {type(operation).__name__}")
+
+    def write(self, index: int, operation: Put | Append) -> None:
+        path = operation.path
+        _check_path(path)
+        document = self.now.at(path)
+        wanted = operation.type or DocumentType.SCRATCH
+        self.check_permission(wanted if document is None else document.type)
+        self.check_revision(path, document, operation)
+        if document is None:
+            if self.now.foreign.get(path, operation.content) != operation.content:
+                raise _reject(ErrorCode.CONFLICT)
+            self.create(index, path, wanted, operation.content)
+            return
+        if operation.type not in (None, document.type):
+            raise _reject(ErrorCode.INVALID_REQUEST)
+        action = Action.PUT if isinstance(operation, Put) else Action.APPEND
+        self.change(document, action, outcome(document.content, operation))
+
+    def move(self, operation: Move) -> None:
+        document = self.existing(operation.path)
+        self.check_permission(document.type)
+        path = operation.new_path
+        _check_path(path)
+        self.check_revision(operation.path, document, operation)
+        if path == document.path:
+            raise _reject(ErrorCode.INVALID_REQUEST)
+        self.check_free(path, moving=document)
+        if path in self.now.foreign:
+            raise _reject(ErrorCode.CONFLICT)
+        after = replace(self.next(document, document.content), path=path)
+        self.enter(Action.MOVE, document, after, 0, 0)
+
+    def restore(self, operation: Restore) -> None:
+        _check_path(operation.path)
+        document = self.now.at(operation.path)
+        past = document or self.now.deleted_at(operation.path)
+        if past is None:
+            raise _reject(ErrorCode.NOT_FOUND)
+        self.check_permission(past.type)
+        self.check_revision(operation.path, document, operation)
+        text = self.model.text(self.before, past.id, operation.revision)
+        if text is None:
+            raise _reject(ErrorCode.NOT_FOUND)
+        if document is None:
+            self.check_free(operation.path)
+        self.change(past, Action.RESTORE, text)
+
+    def add(self, index: int, operation: Add) -> None:
+        _check_path(operation.path)
+        if self.now.at(operation.path) is not None:
+            raise _reject(ErrorCode.CONFLICT)
+        content = self.now.foreign.get(operation.path)
+        if content is None:
+            raise _reject(ErrorCode.NOT_FOUND)
+        self.create(index, operation.path, operation.type, content)
+
+    def accept(self, operation: AcceptDraft) -> None:
+        seq = int(operation.draft.removeprefix("draft-"))
+        draft = self.now.drafts.get(seq)
+        if draft is None:
+            raise _reject(ErrorCode.NOT_FOUND)
+        if self.actor is Actor.AGENT and self.author != draft.author:
+            raise _reject(ErrorCode.PERMISSION_DENIED)
+        document = self.now.documents.get(draft.document)
+        if document is None or document.deleted:
+            raise _reject(ErrorCode.NOT_FOUND)
+        self.check_permission(document.type)
+        base = self.model.text(self.before, document.id, draft.base)
+        if base is None:
+            raise _reject(ErrorCode.CONFLICT)
+        text = merge(base, draft.text, document.content)
+        if text is None:
+            raise _reject(ErrorCode.CONFLICT)
+        if isinstance(text, Unsure):
+            raise _Stop(text)
+        self.draft = seq
+        self.change(document, Action.MERGE, text)
+
+    # -- rules -----------------------------------------------------------------------------
+
+    def existing(self, path: str) -> ModelDocument:
+        _check_path(path)
+        document = self.now.at(path)
+        if document is None:
+            raise _reject(ErrorCode.NOT_FOUND)
+        return document
+
+    def check_permission(self, type: DocumentType) -> None:
+        if self.actor.value not in WRITERS[type.value].split():
+            raise _reject(ErrorCode.PERMISSION_DENIED)
+
+    def check_free(self, path: str, moving: ModelDocument | None = None) -> None:
+        for other in self.now.live():
+            if moving is not None and other.id == moving.id:
+                if _below(path, other.path) or _below(other.path, path):
+                    raise _reject(ErrorCode.INVALID_PATH)
+            elif other.path == path:
+                raise _reject(ErrorCode.CONFLICT)
+            elif (
+                other.path.lower() == path.lower()
+                or _below(path, other.path)
+                or _below(other.path, path)
+            ):
+                raise _reject(ErrorCode.INVALID_PATH)
+
+    def check_text(self, text: bytes) -> None:
+        if len(text) > self.document_bytes_max:
+            raise _reject(ErrorCode.TOO_LARGE)
+        try:
+            text.decode()
+        except UnicodeDecodeError:
+            raise _reject(ErrorCode.INVALID_REQUEST) from None
+
+    def check_revision(
+        self,
+        path: str,
+        document: ModelDocument | None,
+        operation: Put | Append | Edit | SectionEdit | Delete | Move | Restore,
+    ) -> None:
+        expected = operation.if_revision
+        current = 0 if document is None else document.revision
+        if expected is None or expected == current:
+            return
+        if isinstance(operation, (Delete, Move, Restore)):
+            raise _reject(ErrorCode.CONFLICT)
+        past = document or self.now.deleted_at(path)
+        id = 0 if past is None else past.id
+        base: bytes | None = b""
+        if expected:
+            base = None if document is None else self.model.text(self.before, id, expected)
+        if isinstance(operation, Put):
+            text = operation.content
+        elif base is not None:
+            text = outcome(base, operation)
+        else:
+            raise _reject(ErrorCode.CONFLICT)
+        self.check_text(text)
+        merged: bool | None = False
+        if document is not None and base is not None and expected > 0:
+            joined = merge(base, text, document.content)
+            merged = None if isinstance(joined, Unsure) else joined is not None
+        raise _Stop(Late(path, expected, current, id, text, merged))
+
+    # -- effects ---------------------------------------------------------------------------
+
+    def create(self, index: int, path: str, type: DocumentType, content: bytes) -> None:
+        self.check_permission(type)
+        self.check_free(path)
+        self.check_text(content)
+        id = self.seq * OPERATIONS_PER_SEQ + index
+        after = ModelDocument(id, path, type, 1, content, self.seq, self.time_ms, self.author)
+        self.enter(Action.CREATE, None, after, len(content.splitlines()), 0)
+
+    def next(
+        self, document: ModelDocument, content: bytes, *, deleted: bool = False
+    ) -> ModelDocument:
+        return replace(
+            document,
+            revision=document.revision + 1,
+            content=content,
+            seq=self.seq,
+            time_ms=self.time_ms,
+            author=self.author,
+            deleted=deleted,
+        )
+
+    def change(self, document: ModelDocument, action: Action, content: bytes) -> None:
+        self.check_text(content)
+        old = Counter([] if document.deleted else document.content.splitlines())
+        new = Counter(content.splitlines())
+        after = self.next(document, content)
+        self.enter(action, document, after, (new - old).total(), (old - new).total())
+
+    def enter(
+        self,
+        action: Action,
+        before: ModelDocument | None,
+        after: ModelDocument,
+        added: int,
+        removed: int,
+    ) -> None:
+        self.now.documents[after.id] = after
+        self.effects.append(Effect(action, before, after, added, removed))
+
+
+def _below(path: str, folder: str) -> bool:
+    return path.lower().startswith(folder.lower() + "/")
+
+
+# ---- texts ----------------------------------------------------------------------------------
+
+
+def outcome(text: bytes, operation: Put | Append | Edit | SectionEdit) -> bytes:
+    """Return what an operation makes of a text."""
+    if isinstance(operation, Put):
+        return operation.content
+    if isinstance(operation, Append):
+        ended = not text or text[-1:] == b"\n"
+        return text + (b"" if ended else b"\n") + operation.content
+    if isinstance(operation, Edit):
+        if operation.old == b"":
+            raise _reject(ErrorCode.INVALID_REQUEST)
+        pieces = text.split(operation.old)
+        if len(pieces) == 1 or (len(pieces) > 2 and not operation.all):
+            raise _reject(ErrorCode.NO_MATCH)
+        return operation.new.join(pieces)
+    return _section(text, operation)
+
+
+def _section(text: bytes, operation: SectionEdit) -> bytes:
+    """Sections of texts whose headings are plain and not in code, which is all we write."""
+    lines = text.splitlines(keepends=True)
+    heads = [
+        (index, len(match[1]), match[2])
+        for index, line in enumerate(lines)
+        if (match := re.match(rb"(#{1,6}) (.*)\n", line))
+    ]
+    wanted = re.fullmatch(rb"(?:(#{1,6}) )?(.*)", operation.heading.encode())
+    assert wanted is not None
+    found = [
+        head
+        for head in heads
+        if head[2] == wanted[2] and (not wanted[1] or len(wanted[1]) == head[1])
+    ]
+    if len(found) != 1:
+        raise _reject(ErrorCode.NO_MATCH)
+    start, level, _ = found[0]
+    stop = next((i for i, depth, _ in heads if i > start and depth <= level), len(lines))
+    top = b"".join(lines[: start + 1])
+    rest = b"".join(lines[stop:])
+    text = operation.content
+    if text and not text.endswith(b"\n"):
+        text += b"\n"
+    if operation.mode is SectionMode.REPLACE:
+        body = b"\n" + text if text else b""
+    else:
+        kept = b"".join(lines[start + 1 : stop]).rstrip()
+        body = (kept + b"\n" if kept else b"\n") + text
+    return top + body + (b"\n" + rest if rest else b"")
+
+
+def merge(base: bytes, mine: bytes, theirs: bytes) -> bytes | None | Unsure:
+    """Return the text in which both changes of `base` stand, None if they collide.
+
+    Only for texts whose lines are all different and keep their order: then what was kept of a text
+    is plain to see, and no choice is left to an algorithm.
+    """
+    if mine == theirs or theirs == base:
+        return mine
+    if mine == base:
+        return theirs
+    old = base.splitlines(keepends=True)
+    patches: list[dict[tuple[int, int], list[bytes]]] = []
+    for text in (mine, theirs):
+        new = text.splitlines(keepends=True)
+        kept = [line for line in new if line in old]
+        plain = len(set(new)) == len(new) and all(line.endswith(b"\n") for line in new)
+        if not plain or len(set(old)) != len(old) or kept != [line for line in old if line in kept]:
+            return Unsure()
+        if any(not line.endswith(b"\n") for line in old):
+            return Unsure()
+        patches.append(_patch(old, new, kept))
+    for place in patches[0]:
+        for other in patches[1]:
+            same = place == other and patches[0][place] == patches[1][other]
+            if not same and _touch(place, other):
+                return None
+    both = patches[0] | patches[1]
+    result: list[bytes] = []
+    position = 0
+    for start, end in sorted(both):
+        result += old[position:start] + both[start, end]
+        position = end
+    return b"".join(result + old[position:])
+
+
+def _patch(
+    old: list[bytes], new: list[bytes], kept: list[bytes]
+) -> dict[tuple[int, int], list[bytes]]:
+    """Return what replaced which lines of `old`, between the lines that were kept."""
+    patch: dict[tuple[int, int], list[bytes]] = {}
+    here = there = 0
+    for line in [*kept, None]:
+        end = len(old) if line is None else old.index(line)
+        stop = len(new) if line is None else new.index(line)
+        if old[here:end] != new[there:stop]:
+            patch[here, end] = new[there:stop]
+        here, there = end + 1, stop + 1
+    return patch
+
+
+def _touch(left: tuple[int, int], right: tuple[int, int]) -> bool:
+    if left[0] == left[1] or right[0] == right[1]:
+        return left[0] <= right[1] and right[0] <= left[1]
+    return max(left[0], right[0]) < min(left[1], right[1])

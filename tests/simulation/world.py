@@ -1,0 +1,186 @@
+"""A whole world from one number: clients, network, coordinator, disk, faults and the oracle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+from typing import Final
+
+from agent_trace_coordinator.core.state import Rules
+from agent_trace_protocol import Actor, SessionKind
+
+from .checker import Checker, Violation
+from .clock import SimulatedClock, Timeline
+from .coordinator import Coordinator
+from .disk import FOREIGN_FILES, Disk
+from .faults import TROUBLE_SECONDS, FaultPlan, small_limits
+from .network import Network
+from .workload import Client, Profile
+
+__all__ = ["Report", "World", "command_for", "simulate"]
+
+RECOVERY_SECONDS_MAX: Final = 400.0
+"""Once everything has healed, whatever was begun has to be finished within this time."""
+
+RULES: Final = Rules(document_bytes_max=4096, grace_seconds_cli=60.0)
+
+_CASTS: Final = (
+    Profile("planner", Actor.AGENT, SessionKind.LIBRARY, 60, 4, 0.3),
+    Profile("planner", Actor.AGENT, SessionKind.MCP, 20, 2, 1.0, takes_over=True),
+    Profile("coder", Actor.AGENT, SessionKind.MCP, 60, 4, 0.2),
+    Profile("coder", Actor.AGENT, SessionKind.LIBRARY, 15, 1, 2.0),
+    Profile("reviewer", Actor.AGENT, SessionKind.CLI, 40, 3, 0.4),
+    Profile("owner", Actor.USER, SessionKind.CLI, 40, 3, 0.4),
+    Profile("guest", Actor.AGENT, SessionKind.CLI, 15, 1, 1.5, ephemeral=True),
+)
+
+
+@dataclass(slots=True, frozen=True)
+class Report:
+    """What one seed came to."""
+
+    seed: int
+    digest: str
+    seconds: float
+    """Simulated time."""
+    events: int
+    writes: int
+    reads: int
+    lives: int
+    refused_then_done: int
+
+
+class World:
+    """Everything that a seed decides."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+        def stream(name: str) -> Random:
+            # One stream each, so that a change of one part leaves what others draw as it was.
+            return Random(f"{seed}:{name}")
+
+        self._random = stream("world")
+        self.timeline = Timeline(stream("timeline"))
+        self.clock = SimulatedClock(self.timeline)
+        self.faults = FaultPlan(stream("faults"))
+        self.disk = Disk(RULES)
+        self.checker = Checker(RULES, dict(FOREIGN_FILES))
+        self.checker.git_failed = self.faults.git_failure > 0
+        self.network = Network(self.timeline, self.faults, stream("network"))
+        self.coordinator = Coordinator(
+            self.timeline,
+            self.clock,
+            self.disk,
+            self.faults,
+            stream("coordinator"),
+            self.checker,
+            self._reply,
+        )
+        self.network.to_coordinator = self.coordinator.deliver
+        self.network.life = lambda: self.coordinator.life
+        self.coordinator.start()
+        cast = [each for each in _CASTS if self._random.random() < 0.8] or list(_CASTS[:2])
+        board: list[str] = []
+        self.clients = [
+            Client(
+                self.timeline,
+                self.network,
+                stream(f"client {index}"),
+                self.checker,
+                board,
+                profile,
+            )
+            for index, profile in enumerate(cast)
+        ]
+        self._plan_faults()
+
+    def _reply(self, peer: bytes, envelope: bytes, body: bytes) -> None:
+        self.checker.on_reply(peer, (envelope, body), self.timeline.now)
+        self.network.answer(peer, envelope, body)
+
+    def _plan_faults(self) -> None:
+        faults, draw = self.faults, self._random
+        coordinator, after = self.coordinator, self.timeline.after
+
+        def now() -> float:
+            return self.timeline.now
+
+        def fill() -> None:
+            self.disk.full = True
+            after(draw.uniform(0.5, 8.0), empty)
+
+        def empty() -> None:
+            self.disk.full = False
+
+        def cut() -> None:
+            client = draw.choice(self.clients)
+            self.network.cut_off.add(client)
+            after(draw.uniform(1.0, 20.0), lambda: self.network.cut_off.discard(client))
+
+        def step_wall() -> None:
+            self.clock.wall_step_ms = draw.randrange(-(10**9), 10**9)
+
+        def pause() -> None:
+            coordinator.pause(draw.choice((0.3, 3.0, 12.0, 45.0)))
+
+        def pause_client() -> None:
+            draw.choice(self.clients).pause(draw.choice((1.0, 9.0, 14.0, 50.0)))
+
+        for mean, action in (
+            (faults.crash_seconds, coordinator.crash),
+            (faults.kill_seconds, coordinator.kill_within_next_step),
+            (faults.pause_seconds, pause),
+            (faults.client_pause_seconds, pause_client),
+            (faults.client_restart_seconds, lambda: draw.choice(self.clients).restart()),
+            (faults.partition_seconds, cut),
+            (faults.full_seconds, fill),
+            (faults.wall_seconds, step_wall),
+        ):
+            faults.repeat(mean, after, now, action)
+
+    def run(self) -> Report:
+        """Live through the trouble, heal, and see that everything comes to its end.
+
+        Raises:
+            AssertionError: a promise is broken, or something never ends.
+        """
+        timeline = self.timeline
+        timeline.run(lambda: False, TROUBLE_SECONDS)
+        self.faults.heal()
+        deadline = timeline.now + RECOVERY_SECONDS_MAX
+        if not timeline.run(self._finished, deadline):
+            raise Violation(f"not finished {RECOVERY_SECONDS_MAX} s after all faults were healed")
+        self.checker.check_end(self.coordinator.runtime.state)
+        # One more restart: what it loads is compared with what the clients were told.
+        self.coordinator.crash()
+        timeline.run(lambda: self.coordinator.idle, timeline.now + 60.0)
+        self.checker.check_end(self.coordinator.runtime.state)
+        return Report(
+            self.seed,
+            self.checker.digest(),
+            timeline.now,
+            timeline.done_count,
+            self.checker.writes_count,
+            self.checker.reads_count,
+            self.coordinator.life,
+            self.checker.refused_then_done_count,
+        )
+
+    def _finished(self) -> bool:
+        return (
+            all(client.done for client in self.clients)
+            and self.coordinator.idle
+            and not self.disk.full
+        )
+
+
+def command_for(seed: int) -> str:
+    """Return the command that repeats a seed."""
+    return f"PYTHONPATH=tests python -m simulation --start {seed} --seeds 1"
+
+
+def simulate(seed: int) -> Report:
+    """Live through one seed's world."""
+    with small_limits(Random(f"{seed}:limits")):
+        return World(seed).run()
