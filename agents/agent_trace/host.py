@@ -59,7 +59,7 @@ async def _wait_parent_gone() -> None:
     try:
         descriptor = os.pidfd_open(_PARENT)
     except (AttributeError, OSError):
-        while os.getppid() == _PARENT:
+        while os.getppid() == _PARENT:  # noqa: ASYNC110 - nothing tells of it here
             await anyio.sleep(LOOK_SECONDS)
         return
     try:
@@ -92,5 +92,5 @@ async def _wait_hung_up(descriptor: int) -> None:
 async def _look_for_hang_up(descriptor: int) -> None:
     poll = select.poll()
     poll.register(descriptor, 0)
-    while not any(event & select.POLLHUP for _, event in poll.poll(0)):
+    while not any(event & select.POLLHUP for _, event in poll.poll(0)):  # noqa: ASYNC110 - as above
         await anyio.sleep(LOOK_SECONDS)

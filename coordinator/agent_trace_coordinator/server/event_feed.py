@@ -9,8 +9,9 @@ left out and nothing can come twice, whatever is restarted in between.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Final
 
 import msgspec
@@ -80,8 +81,7 @@ class EventFeed:
 
             self._start(read, peer, number)
             return
-        page = self._page(request, self._recent, self._durable_seq)
-        self._answer_or_wait(peer, number, request, page, now)
+        self._answer_or_wait(peer, number, request, self._recent_page(request), now)
 
     async def _from_index(
         self, peer: bytes, number: int, request: Events, now: float
@@ -94,9 +94,16 @@ class EventFeed:
             return msgspec.structs.replace(page, more=page.more or reached < last)
         # It has caught up: what became durable meanwhile is in memory.
         request = msgspec.structs.replace(request, since=page.cursor)
-        page = self._page(request, self._recent, self._durable_seq)
-        self._answer_or_wait(peer, number, request, page, now)
+        self._answer_or_wait(peer, number, request, self._recent_page(request), now)
         return None
+
+    def _recent_page(self, request: Events) -> EventPage:
+        """Return a page of what is in memory; most followers are at its end."""
+        if request.since >= self._durable_seq:
+            return EventPage((), request.since, False)
+        skipped = request.since + 1 - self._recent[0].seq
+        records = islice(self._recent, max(0, skipped), None)
+        return self._page(request, records, self._durable_seq)
 
     def _answer_or_wait(
         self, peer: bytes, number: int, request: Events, page: EventPage, now: float
@@ -115,7 +122,7 @@ class EventFeed:
         request = msgspec.structs.replace(request, since=page.cursor)
         self._waiters[key] = _Waiter(request, now + request.wait_seconds)
 
-    def _page(self, request: Events, records: deque[Record] | list[Record], last: int) -> EventPage:
+    def _page(self, request: Events, records: Iterable[Record], last: int) -> EventPage:
         """Return a page of what is wanted of the records, which go on to `last`."""
         found: list[LogEntry] = []
         for record in records:
