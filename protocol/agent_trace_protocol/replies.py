@@ -182,6 +182,8 @@ class StatusReport(_Message, frozen=True, tag="status"):
     """What history maintenance last did."""
     trouble: str = ""
     """What does not work at present: disk, git or files; empty if all is well."""
+    repository_budget_bytes: Count = 0
+    """What the git directory should stay below, by the store's configuration; 0 for no budget."""
 
 
 class PermissionReport(_Message, frozen=True, tag="permissions"):

@@ -6,6 +6,7 @@ import contextlib
 import os
 import socket
 import stat
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -350,11 +351,14 @@ def test_a_symlink_swapped_in_at_any_moment_never_leads_out_of_the_store(
                 link.unlink(missing_ok=True)
 
     thread = threading.Thread(target=swap)
+    interval = sys.getswitchinterval()
+    # So that the two threads take turns often.
+    sys.setswitchinterval(1e-4)
     thread.start()
     try:
         number = 0
-        # As many rounds as it takes for the other thread to have had its turns.
-        while number < 400 or swaps < 20:
+        # As many rounds as it takes for the other thread to have had its turns, within reason.
+        while number < 400 or (swaps < 20 and number < 20_000):
             number += 1
             with contextlib.suppress(OSError):
                 tree.apply([FileUpdate("a/b.md", b"%d" % number)])
@@ -365,6 +369,7 @@ def test_a_symlink_swapped_in_at_any_moment_never_leads_out_of_the_store(
             with contextlib.suppress(OSError):
                 tree.apply([FileUpdate("a/b.md", None)])
     finally:
+        sys.setswitchinterval(interval)
         done.set()
         thread.join()
     assert swaps > 0

@@ -284,7 +284,7 @@ class SimulatedQueries(Queries):
 
 
 def _no_figures() -> RepositoryFigures:
-    return RepositoryFigures(0, "", 0, 0, "")
+    return RepositoryFigures(0, "", 0, 0, "", 0)
 
 
 class InlineTasks:

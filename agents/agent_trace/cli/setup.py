@@ -185,12 +185,21 @@ def status(face: Face, no_start: bool) -> None:
         *((("trouble", report.trouble),) if report.trouble else ()),
         ("coordinator", f"pid {report.pid}, life {report.epoch}, version {report.version}, "
          f"up {report.uptime_seconds:.0f} s, {size(report.rss_bytes)}"),
-        ("on disk", f"git {size(report.repository_bytes)} in {counted(report.packs, 'pack')}, "
+        ("on disk", f"git {_of_budget(report)} in {counted(report.packs, 'pack')}, "
          f"journal {size(report.journal_bytes)}"),
         ("maintenance", report.maintenance or "none yet"),
     ]  # fmt: skip
     for name, text in rows:
         click.echo(f"{name:<12} {shown(' '.join(text.split()))}")
+
+
+def _of_budget(report: StatusReport) -> str:
+    """Return the size of the repository, with its budget once that is nearly or wholly used up."""
+    budget = report.repository_budget_bytes
+    if not budget or report.repository_bytes < 0.8 * budget:
+        return size(report.repository_bytes)
+    over = ", over its budget" if report.repository_bytes > budget else ""
+    return f"{size(report.repository_bytes)} of {size(budget)}{over}"
 
 
 @click.command()

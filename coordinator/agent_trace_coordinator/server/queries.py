@@ -43,6 +43,8 @@ class RepositoryFigures(msgspec.Struct, frozen=True):
     packs: int
     repository_bytes: int
     maintenance: str
+    budget_bytes: int
+    """What the repository should stay below; 0 for no budget."""
 
 
 class Queries:
@@ -129,6 +131,7 @@ class Queries:
             packs=figures.packs,
             maintenance=figures.maintenance,
             trouble=trouble,
+            repository_budget_bytes=figures.budget_bytes,
         )
 
 

@@ -163,6 +163,7 @@ def _serve(
             packs=statistics.packs,
             repository_bytes=statistics.repository_bytes,
             maintenance=git.maintenance,
+            budget_bytes=config.repository_budget_bytes,
         )
 
     def on_committed(commits: list[tuple[int, str]]) -> None:

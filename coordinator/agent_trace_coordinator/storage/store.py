@@ -60,6 +60,7 @@ class StoreConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     grace_seconds: Annotated[float, msgspec.Meta(ge=0, le=604_800)] = 30.0
     grace_cli_seconds: Annotated[float, msgspec.Meta(ge=0, le=604_800)] = 1800.0
     git_lag_records_max: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 2000
+    repository_budget_bytes: Annotated[int, msgspec.Meta(ge=0)] = 1024 * 1024 * 1024
     quarantine_bytes_max: Annotated[int, msgspec.Meta(ge=0)] = 64 * 1024 * 1024
     leases: Literal["advisory", "enforced"] = "advisory"
     out_of_band_author: Literal["user", "unknown"] = "user"
@@ -98,6 +99,9 @@ format_version = {FORMAT_VERSION}
 
 # Operations that the git history may lag behind the journal before new writes have to wait.
 # git_lag_records_max = 2000
+
+# Bytes that the git directory should stay below; `agent-trace status` compares. 0 for no budget.
+# repository_budget_bytes = 1073741824
 
 # Bytes of refused content that are kept; beyond it a refusal keeps only its hash.
 # quarantine_bytes_max = 67108864
