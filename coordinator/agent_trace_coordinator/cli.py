@@ -99,6 +99,8 @@ def serve(store: Path | None, idle_seconds: float | None, background: bool, verb
         level=logging.DEBUG if verbose else logging.INFO,
         format="%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s",
     )
+    # It tells of every file that changes, our own included.
+    logging.getLogger("watchfiles").setLevel(logging.WARNING)
     try:
         root = _find_root((store or Path.cwd()).absolute())
         code = serve_store(root, idle_seconds, background=background)

@@ -330,12 +330,22 @@ def test_content_comes_from_text_file_or_standard_input(endpoint: str, tmp_path:
     assert result.exit_code == 2
 
 
+def test_nothing_on_standard_input_does_not_empty_a_document(endpoint: str) -> None:
+    result = _run("write", "a.md", "--store", endpoint, input="")
+    assert result.exit_code == 2 and "standard input is empty" in result.stderr
+
+
+def test_an_empty_agent_name_is_not_the_user(endpoint: str) -> None:
+    result = _run("write", "a.md", "--store", endpoint, "--text", "x", "--agent", "")
+    assert result.exit_code == 2 and "--agent is empty" in result.stderr
+
+
 def test_a_refusal_says_why_and_what_to_do(endpoint: str) -> None:
     result = _run("write", "reference.md", "--text", "x", "--store", endpoint, "--agent", "ann")
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr == (
         "error: an agent may not write reference.md\n"
-        "hint: act as a user, without --agent, or ask one to do it\n"
+        "hint: a person does it or grants it (agent-trace unlock); as an agent, ask for that\n"
     )
 
 

@@ -72,7 +72,11 @@ def _content(text: str | None, file: BinaryIO | None) -> bytes:
         return file.read()
     if sys.stdin.isatty():
         raise click.UsageError("give the content by --text, --file or standard input")
-    return sys.stdin.buffer.read()
+    content = sys.stdin.buffer.read()
+    if not content:
+        # Programs that are started without one often have an empty standard input.
+        raise click.UsageError("standard input is empty; to write nothing, say --text ''")
+    return content
 
 
 def _run(

@@ -192,6 +192,9 @@ async def find_trouble(agent: Agent) -> str:
 def _take(context: click.Context, parameter: click.Parameter, value: Any) -> None:
     """Keep a global option wherever it stands; the one nearest to the end counts."""
     face = context.find_root().ensure_object(Face)
+    if value == "" and parameter.name == "agent":
+        # A script's unset variable must not make its agent the user.
+        raise click.UsageError("--agent is empty; name the agent, or leave the option out")
     if value:
         setattr(face, str(parameter.name), value)
 

@@ -70,7 +70,10 @@ _HINTS: Final[tuple[tuple[type[AgentTraceError], str], ...]] = (
     (ConnectionLost, "agent-trace log shows what was done before"),
     (NoMatch, "quote the text exactly, with enough around it to be unique"),
     (NotFound, "list what there is with: agent-trace ls"),
-    (PermissionDenied, "act as a user, without --agent, or ask one to do it"),
+    (
+        PermissionDenied,
+        "a person does it or grants it (agent-trace unlock); as an agent, ask for that",
+    ),
     (InvalidPath, "name documents by their path from the store's root, such as notes/plan.md"),
     (TooLarge, "split the document"),
     (
