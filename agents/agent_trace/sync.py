@@ -18,7 +18,8 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from agent_trace_protocol import Action, LeaseInfo, LogEntry
 from agent_trace_protocol.limits import LEASE_SECONDS_DEFAULT, PAGE_ENTRIES_MAX
 
-from .client import POLL_SECONDS, Agent, connect
+from .calls.following import POLL_SECONDS
+from .client import Agent, connect
 from .errors import RequestTimedOut
 from .leases import Lease
 

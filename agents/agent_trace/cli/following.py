@@ -11,7 +11,8 @@ from typing import Final
 import anyio
 import click
 
-from agent_trace.client import POLL_SECONDS, Agent
+from agent_trace.calls.following import POLL_SECONDS
+from agent_trace.client import Agent
 from agent_trace_protocol import Action, EventPage, LogEntry
 
 from .face import Face, global_options, pass_face, run_in_session

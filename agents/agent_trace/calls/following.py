@@ -1,0 +1,88 @@
+"""What happens, as it happens."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from typing import Final
+
+from agent_trace_protocol import (
+    Action,
+    EventPage,
+    Events,
+    LogEntry,
+)
+from agent_trace_protocol.limits import (
+    PAGE_ENTRIES_MAX,
+)
+
+from .base import Calls, choice
+
+__all__ = ["Following"]
+
+POLL_SECONDS: Final = 30.0
+"""How long one request of a follower waits; then it asks again. Proxies and people who look at a
+connection like to see that somebody is there."""
+
+
+class Following(Calls):
+    """What a store is followed with."""
+
+    async def event_page(
+        self,
+        since: int,
+        *,
+        limit: int = 100,
+        wait_seconds: float = 0.0,
+        path: str = "",
+        author: str = "",
+        actions: Sequence[Action | str] = (),
+    ) -> EventPage:
+        """Return what happened after operation `since`, oldest first, waiting if nothing has yet.
+
+        Going on with `since=page.cursor` gives everything, once, however much later.
+
+        Args:
+            limit: about so many events; those of one operation are never parted.
+            wait_seconds: how long to wait for the first one, at most 300.
+            path: only what concerns this path, or paths that this glob matches.
+            author: only what this agent or user did.
+            actions: only entries of these kinds.
+        """
+        kinds = tuple(choice(Action, each) for each in actions)
+        return await self._ask(Events(since, limit, wait_seconds, path, author, kinds), EventPage)
+
+    async def events(
+        self,
+        since: int | None = None,
+        *,
+        follow: bool = False,
+        path: str = "",
+        author: str = "",
+        actions: Sequence[Action | str] = (),
+    ) -> AsyncGenerator[LogEntry, None]:
+        """Yield what happened after operation `since`, oldest first, without gaps.
+
+        Args:
+            since: the `seq` of the last event that was dealt with; 0 for everything. If not given,
+                everything, or with `follow` what happens from now on.
+            follow: go on when there is no more, and wait for what comes.
+
+        Other arguments as for `event_page`, which tells a cursor as well. An operation on several
+        documents has several events with one `seq`: who stores it should have seen all of them.
+        """
+        cursor = since if since is not None else self.seq if follow else 0
+        wait_seconds = POLL_SECONDS if follow else 0.0
+        while True:
+            page = await self.event_page(
+                cursor,
+                limit=PAGE_ENTRIES_MAX,
+                wait_seconds=wait_seconds,
+                path=path,
+                author=author,
+                actions=actions,
+            )
+            for event in page.events:
+                yield event
+            cursor = page.cursor
+            if not (follow or page.more):
+                return
