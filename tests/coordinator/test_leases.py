@@ -9,7 +9,7 @@ import pytest
 
 from agent_trace_coordinator.core.effects import Answer
 from agent_trace_coordinator.core.inputs import Facts, Now, Received, Tick
-from agent_trace_coordinator.core.leases import sessions_waited_for
+from agent_trace_coordinator.core.lease_queue import sessions_waited_for
 from agent_trace_coordinator.core.machine import step
 from agent_trace_coordinator.core.records import (
     Changed,

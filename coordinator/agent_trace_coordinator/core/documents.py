@@ -45,7 +45,7 @@ from agent_trace_protocol.limits import OPERATIONS_MAX
 
 from .apply import document_after
 from .inputs import Facts, Required
-from .leases import Guard
+from .lease_guard import Guard
 from .lines import count_changes
 from .merge import merge, show_changes
 from .permissions import Forbidden, Verb, deny, effective_type, permit_of, protecting_type

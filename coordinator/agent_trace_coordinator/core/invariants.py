@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from agent_trace_protocol import Actor, fold_path
 
-from .leases import check_leases
+from .lease_guard import check_leases
 from .state import State
 
 __all__ = ["check"]

@@ -82,20 +82,11 @@ from .effects import (
 )
 from .files import take_files
 from .inputs import FilesChanged, Now, Received, Tick
+from .lease_guard import Guard
+from .lease_queue import expire, settle, stop_waiting
 from .lease_table import LeaseState
-from .leases import (
-    Guard,
-    acquire,
-    cancel,
-    expire,
-    hand_over,
-    held_info,
-    list_leases,
-    release,
-    renew,
-    settle,
-    stop_waiting,
-)
+from .lease_views import held_info
+from .leases import acquire, cancel, hand_over, list_leases, release, renew
 from .permissions import Forbidden
 from .policy import end_grants, forbid, policy_request, record_refusal
 from .recording import append, introduce

@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from .inputs import Now
-from .leases import lease_info
+from .lease_views import lease_info
 from .sessions import info_of
 from .state import State
 

@@ -19,7 +19,7 @@ from agent_trace_coordinator.core.inputs import (
     Facts,
     FoundFile,
 )
-from agent_trace_coordinator.core.leases import sessions_waited_for
+from agent_trace_coordinator.core.lease_queue import sessions_waited_for
 from agent_trace_coordinator.core.records import Change, Changed, Entry, Record, SessionClosed
 from agent_trace_coordinator.core.state import SessionEntry, State
 from agent_trace_coordinator.storage.base import (
