@@ -30,16 +30,14 @@ from agent_trace_coordinator.core.records import (
     encode_record,
 )
 from agent_trace_coordinator.storage.base import Entry
-from agent_trace_coordinator.storage.commit import (
-    SUBJECT_LENGTH_MAX,
-    CommitTrailers,
+from agent_trace_coordinator.storage.commit import SUBJECT_LENGTH_MAX, render_commit
+from agent_trace_coordinator.storage.escaping import (
     ForeignCommit,
     escape_line,
-    parse_trailers,
     quote_path,
-    render_commit,
     unescape_line,
 )
+from agent_trace_coordinator.storage.trailers import CommitTrailers, parse_trailers
 from agent_trace_protocol import (
     Action,
     Actor,

@@ -26,7 +26,8 @@ from agent_trace_coordinator.core.records import (
     Violated,
     decode_record,
 )
-from agent_trace_coordinator.storage.commit import CommitTrailers, ForeignCommit, parse_trailers
+from agent_trace_coordinator.storage.escaping import ForeignCommit
+from agent_trace_coordinator.storage.trailers import CommitTrailers, parse_trailers
 from agent_trace_protocol import Actor, Committed, Put, Refused
 from crash.history import Answer, decode_call
 from crash.ledger import Ledger, Session

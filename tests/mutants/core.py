@@ -6,11 +6,14 @@ from typing import Final
 
 from agent_trace_coordinator.core import (
     apply,
+    changes,
     documents,
     machine,
     merge,
     recording,
     sessions,
+    texts,
+    transactions,
 )
 from agent_trace_coordinator.core.state import State
 
@@ -18,7 +21,7 @@ from .plant import Mutant
 
 __all__ = ["CORE_MUTANTS"]
 
-_DECISION = documents._Decision  # pyright: ignore[reportPrivateUsage]
+_DECISION = documents.Operations
 
 CORE_MUTANTS: Final = (
     # -- documents --
@@ -60,7 +63,7 @@ CORE_MUTANTS: Final = (
     ),
     Mutant(
         "move forgets the type",
-        _DECISION.move,
+        changes.renamed,
         "type=document.type,",
         "type=DocumentType.SCRATCH,",
         "a renamed reference can be written by agents",
@@ -68,7 +71,7 @@ CORE_MUTANTS: Final = (
     ),
     Mutant(
         "move forgets a revision",
-        _DECISION.move,
+        changes.renamed,
         "revision=document.revision + 1,",
         "revision=document.revision,",
         "two states of a document have one revision",
@@ -109,7 +112,7 @@ CORE_MUTANTS: Final = (
     ),
     Mutant(
         "replace all replaces one",
-        documents._replace,  # pyright: ignore[reportPrivateUsage]
+        texts._replace,  # pyright: ignore[reportPrivateUsage]
         "return before.replace(operation.old, operation.new)",
         "return before.replace(operation.old, operation.new, 1)",
         "an edit does less than it says",
@@ -125,14 +128,14 @@ CORE_MUTANTS: Final = (
     # -- exactly once --
     Mutant(
         "a repeated request is carried out again",
-        machine._transact,  # pyright: ignore[reportPrivateUsage]
+        transactions.transact,
         "if previous is not None:",
         "if False:",
         "a lost reply doubles a write",
     ),
     Mutant(
         "a reused number is taken for a repetition",
-        machine._repeat,  # pyright: ignore[reportPrivateUsage]
+        transactions.repeat,
         "if previous.fingerprint != fingerprint:",
         "if False:",
         "a write is answered with another one's result and never done",
@@ -156,8 +159,8 @@ CORE_MUTANTS: Final = (
     Mutant(
         "a list shows what is not durable",
         machine._answer,  # pyright: ignore[reportPrivateUsage]
-        "Answer(_page(state, request), state.seq)",
-        "Answer(_page(state, request), 0)",
+        "Answer(list_documents(state, request), state.seq)",
+        "Answer(list_documents(state, request), 0)",
         "an agent acts on a document that a power cut removes",
     ),
     Mutant(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
-from agent_trace_coordinator.core.documents import required_for
 from agent_trace_coordinator.core.effects import (
     Answer,
     AnswerContent,
@@ -25,6 +24,7 @@ from agent_trace_coordinator.core.inputs import (
 from agent_trace_coordinator.core.invariants import check
 from agent_trace_coordinator.core.machine import step
 from agent_trace_coordinator.core.records import Change, Changed, Entry, Record, request_fingerprint
+from agent_trace_coordinator.core.required import required_for
 from agent_trace_coordinator.core.state import Rules, State
 from agent_trace_coordinator.core.violations import report_of
 from agent_trace_protocol import (

@@ -26,18 +26,18 @@ from agent_trace_protocol import (
 )
 from agent_trace_protocol.limits import OPERATIONS_MAX, TEXT_FIELD_LENGTH_MAX
 
-from .documents import check_text
+from .changes import removed, rewritten
 from .effects import Effect, PutBack
 from .inputs import FilesChanged, FoundFile, Now
-from .lines import count_changes
 from .merge import merge
 from .permissions import Forbidden, Verb, effective_type, permit_of
 from .policy import author_without_session, end_grants, keep
 from .recording import append
-from .records import Change, Changed, content_digest, content_key
+from .records import Change, Changed, content_key
 from .secrets import find_secret
 from .sessions import session_state
 from .state import DocumentState, State
+from .texts import check_text
 from .violations import Attempt, Text
 
 __all__ = ["FILE_SOURCE", "take_files"]
@@ -135,20 +135,7 @@ class _Judge:
         index = len(self.changes)
         key = content_key(self.state.seq + 1, index)
         self.contents.append((key, text))
-        added, removed = count_changes(current, text)
-        return Change(
-            document=document.id,
-            action=action,
-            path=document.path,
-            previous_path="",
-            type=document.type,
-            revision=document.revision + 1,
-            content_key=key,
-            digest=content_digest(text),
-            size=len(text),
-            added=added,
-            removed=removed,
-        )
+        return rewritten(document, action, key, current, text)
 
     def deletion(self, document: DocumentState) -> Change:
         self.allow(document, Verb.DELETE)
@@ -160,19 +147,7 @@ class _Judge:
                     f"back; to delete the document: agent-trace rm {document.path}"
                 ),
             )
-        return Change(
-            document=document.id,
-            action=Action.DELETE,
-            path=document.path,
-            previous_path="",
-            type=document.type,
-            revision=document.revision + 1,
-            content_key=0,
-            digest=b"",
-            size=0,
-            added=0,
-            removed=len(self.facts.contents[document.content_key].splitlines()),
-        )
+        return removed(document, self.facts.contents[document.content_key])
 
     def allow(self, document: DocumentState, verb: Verb) -> None:
         type = effective_type(document.path, document.type)

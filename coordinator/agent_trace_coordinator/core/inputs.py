@@ -1,7 +1,7 @@
 """What may happen to the core: a request with the facts it needs, or time passing.
 
 Facts are looked up by the shell, pending operations first, then the index, then the disk. What a
-request needs is said by `documents.required`, so the shell never guesses.
+request needs is said by `required.required_for`, so the shell never guesses.
 """
 
 from __future__ import annotations

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from agent_trace_coordinator.core.documents import required_for
 from agent_trace_coordinator.core.inputs import (
     NO_FACTS,
     RECORDED_REQUESTS,
@@ -21,6 +20,7 @@ from agent_trace_coordinator.core.inputs import (
 )
 from agent_trace_coordinator.core.lease_queue import sessions_waited_for
 from agent_trace_coordinator.core.records import Change, Changed, Entry, Record, SessionClosed
+from agent_trace_coordinator.core.required import required_for
 from agent_trace_coordinator.core.state import SessionEntry, State
 from agent_trace_coordinator.storage.base import (
     CapturedFile,

@@ -17,7 +17,8 @@ from typing import Final
 
 import msgspec
 
-from .commit import ForeignCommit, parse_trailers
+from .escaping import ForeignCommit
+from .trailers import parse_trailers
 
 __all__ = [
     "FoundHead",

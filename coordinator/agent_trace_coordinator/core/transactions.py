@@ -1,0 +1,127 @@
+"""Transactions, and what is answered to them: the same the second time as the first."""
+
+from __future__ import annotations
+
+from agent_trace_protocol import (
+    Committed,
+    Conflict,
+    Durability,
+    InternalError,
+    InvalidRequest,
+    LeaseInfo,
+    Refused,
+    RequestReused,
+    StaleLease,
+    Transact,
+    WriteResult,
+)
+from agent_trace_protocol.limits import TEXT_FIELD_LENGTH_MAX
+
+from .documents import decide
+from .drafts import LateWrite, StaleWrite, drafted
+from .effects import Answer, Effect
+from .inputs import Now, Received
+from .lease_guard import Guard
+from .recording import append, introduce
+from .records import Changed, Drafted, Record, RecordBody, Violated
+from .state import SessionEntry, State
+from .violations import refusal_of
+
+__all__ = ["repeat", "transact"]
+
+
+def transact(
+    state: State, session: SessionEntry, input: Received, request: Transact, now: Now
+) -> list[Effect]:
+    """Decide a transaction, or answer one that was decided before."""
+    if input.number < 1:
+        raise InvalidRequest(f"{input.number} is not a request number; they count from 1")
+    in_git = request.durability is Durability.GIT
+    previous = input.facts.previous
+    if previous is not None:
+        return [repeat(previous, input.fingerprint, in_git)]
+    if len(request.message) > TEXT_FIELD_LENGTH_MAX or not request.message.isprintable():
+        raise InvalidRequest(
+            f"a message is one line of at most {TEXT_FIELD_LENGTH_MAX} printable characters"
+        )
+    seq = state.seq + (1 if session.journaled else 2)
+    guard = Guard(state, session.id, request.leases, now)
+    body: RecordBody
+    try:
+        decided = decide(
+            state,
+            session.actor,
+            session.name,
+            request.operations,
+            input.facts,
+            seq,
+            confirm=request.confirm,
+            guard=guard,
+        )
+        body = Changed(
+            tuple(decided.changes),
+            request.message,
+            decided.draft,
+            " ".join(decided.override),
+            decided.violation,
+        )
+        contents = tuple(decided.contents)
+    except (LateWrite, StaleWrite) as late:
+        body, contents = drafted(late, seq)
+    effects: list[Effect] = [*introduce(state, session, now)]
+    appended = append(
+        state,
+        session,
+        body,
+        now,
+        request=input.number,
+        fingerprint=input.fingerprint,
+        contents=contents,
+    )
+    effects += [appended, _outcome(appended.entry.record, in_git, guard.warnings)]
+    return effects
+
+
+def repeat(previous: Record, fingerprint: bytes, in_git: bool) -> Answer:
+    """Answer a request that was carried out before: the same answer, and nothing done."""
+    if previous.fingerprint != fingerprint:
+        raise RequestReused(
+            f"request {previous.request} of session {previous.session} was used for other content"
+        )
+    return _outcome(previous, in_git)
+
+
+def _outcome(record: Record, in_git: bool, warnings: tuple[LeaseInfo, ...] = ()) -> Answer:
+    """Return the answer to the transaction that made a record; the same one every time, but for
+    warnings, which are about the moment."""
+    body = record.body
+    if isinstance(body, Drafted) and body.lease is not None:
+        lost = body.lease
+        by = "nobody holds it now"
+        if lost.holder:
+            by = f"{lost.holder} holds it since operation {lost.since_seq}"
+        message = (
+            f"the lease under which {lost.path} was to be written is not held by this session any "
+            f"more: {by}; your text is kept as {lost.draft}"
+        )
+        return Answer(Refused(StaleLease(message, lost).to_info()), record.seq)
+    if isinstance(body, Drafted):
+        info = body.conflict
+        message = (
+            f"{info.path} is at revision {info.current}, not {info.expected}; your text is kept "
+            f"as {info.draft}"
+        )
+        return Answer(Refused(Conflict(message, info).to_info()), record.seq)
+    if isinstance(body, Violated):
+        return Answer(Refused(refusal_of(record.seq, body)), record.seq)
+    if not isinstance(body, Changed):
+        raise InternalError(f"record {record.seq} is not a transaction's")
+    committed = Committed(
+        record.seq,
+        tuple(
+            WriteResult(change.path, change.revision, change.action, change.added, change.removed)
+            for change in body.changes
+        ),
+        warnings=warnings,
+    )
+    return Answer(committed, record.seq, in_git)

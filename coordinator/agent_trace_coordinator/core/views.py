@@ -1,0 +1,127 @@
+"""What requests that only look are answered with: documents, sessions, history and events."""
+
+from __future__ import annotations
+
+import bisect
+import heapq
+import itertools
+
+from agent_trace_protocol import (
+    DocumentInfo,
+    Events,
+    InvalidRequest,
+    ListDocuments,
+    Log,
+    NotFound,
+    Page,
+    Read,
+    SessionList,
+    Sessions,
+    parse_path,
+    parse_pattern,
+)
+from agent_trace_protocol.limits import EVENTS_WAIT_SECONDS_MAX, PAGE_ENTRIES_MAX
+
+from .effects import Answer, AnswerContent, AnswerEvents, AnswerQuery, AnswerSessions
+from .inputs import Now
+from .sessions import info_of
+from .state import DocumentState, State
+
+__all__ = ["list_documents", "list_sessions", "read", "read_events", "read_log"]
+
+
+def read(state: State, request: Read) -> AnswerContent:
+    """Return which revision of which document is to be sent."""
+    path = parse_path(request.path)
+    document = state.document_at(path)
+    if document is None and request.revision:
+        document = state.deleted_at(path)
+    if document is None:
+        raise NotFound(f"there is no document {path}")
+    revision = request.revision or document.revision
+    if not 1 <= revision <= document.revision:
+        raise NotFound(f"{path} has revisions 1 to {document.revision}, not {request.revision}")
+    return AnswerContent(document, revision, document.seq)
+
+
+def list_documents(state: State, request: ListDocuments) -> Page:
+    """Return a page of the documents."""
+    limit = _limit(request.limit)
+    start = bisect.bisect_right(state.paths, request.after)
+    if request.prefix:
+        start = max(start, bisect.bisect_left(state.paths, request.prefix))
+    listed: list[DocumentInfo] = []
+    for path in itertools.islice(state.paths, start, None):
+        if request.prefix and not path.startswith(request.prefix):
+            break
+        document = state.documents[state.by_path[path]]
+        if request.type is not None and document.type is not request.type:
+            continue
+        if len(listed) == limit:
+            return Page(tuple(listed), True)
+        listed.append(_document_info(document))
+    return Page(tuple(listed), False)
+
+
+def read_log(state: State, request: Log) -> AnswerQuery:
+    """Return of which document the log is to be sent."""
+    _limit(request.limit)
+    document = 0
+    if request.path:
+        path = parse_path(request.path)
+        found = state.document_at(path) or state.deleted_at(path)
+        if found is None:
+            raise NotFound(f"there is no document {path}, and none was deleted from there")
+        document = found.id
+    return AnswerQuery(request, document, state.seq)
+
+
+def _limit(limit: int) -> int:
+    if not 1 <= limit <= PAGE_ENTRIES_MAX:
+        raise InvalidRequest(f"a page has 1 to {PAGE_ENTRIES_MAX} entries, not {limit}")
+    return limit
+
+
+def _document_info(document: DocumentState) -> DocumentInfo:
+    return DocumentInfo(
+        id=document.id,
+        path=document.path,
+        type=document.type,
+        revision=document.revision,
+        size=document.size,
+        seq=document.seq,
+        time_ms=document.time_ms,
+        author=document.author,
+    )
+
+
+def list_sessions(state: State, request: Sessions, now: Now) -> Answer | AnswerSessions:
+    """Return the sessions that gave a sign of life last, as many as a page holds."""
+    asked = [
+        each
+        for each in state.sessions.values()
+        if each.id.startswith(request.id) and request.name in ("", each.name)
+    ]
+    latest = heapq.nlargest(_limit(request.limit), asked, key=lambda each: each.seen)
+    infos = tuple(info_of(state, each, now) for each in latest)
+    if request.ended and len(infos) < request.limit:
+        return AnswerSessions(request, infos, state.seq)
+    return Answer(SessionList(infos), state.seq)
+
+
+def read_events(state: State, request: Events) -> AnswerEvents:
+    """Return that events are to be sent, if the request makes sense."""
+    _limit(request.limit)
+    if request.path:
+        parse_pattern(request.path)
+    if request.wait_seconds > EVENTS_WAIT_SECONDS_MAX:
+        raise InvalidRequest(
+            f"a request for events waits at most {EVENTS_WAIT_SECONDS_MAX:g} s, not "
+            f"{request.wait_seconds:g}"
+        )
+    if request.since > state.seq:
+        raise InvalidRequest(
+            f"the store is at operation {state.seq}, so nothing after {request.since} can be "
+            "missing; is this another store?"
+        )
+    return AnswerEvents(request)
