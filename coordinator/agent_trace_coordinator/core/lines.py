@@ -8,7 +8,16 @@ from __future__ import annotations
 
 from collections import Counter
 
-__all__ = ["count_changes"]
+__all__ = ["count_changes", "text_lines"]
+
+
+def text_lines(text: bytes) -> list[bytes]:
+    """Return a text's lines with their ends, as git and editors number them: only a newline ends a
+    line, a carriage return is part of it."""
+    lines = text.split(b"\n")
+    last = lines.pop()
+    ended = [line + b"\n" for line in lines]
+    return [*ended, last] if last else ended
 
 
 def count_changes(before: bytes, after: bytes) -> tuple[int, int]:

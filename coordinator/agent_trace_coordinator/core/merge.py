@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Final
 
-__all__ = ["merge", "show_changes"]
+__all__ = ["Hunk", "hunks", "merge", "show_changes"]
 
 COMPARED_CELLS_MAX: Final = 1_000_000
 """Lines of one text times lines of the other, after their common head and tail are gone, that are
@@ -22,7 +22,7 @@ CONTEXT_LINES: Final = 2
 
 
 @dataclass(slots=True, frozen=True)
-class _Hunk:
+class Hunk:
     """`base[start:end]` was replaced by `lines`."""
 
     start: int
@@ -30,7 +30,8 @@ class _Hunk:
     lines: list[bytes]
 
 
-def _hunks(base: list[bytes], other: list[bytes]) -> list[_Hunk]:
+def hunks(base: list[bytes], other: list[bytes]) -> list[Hunk]:
+    """Return what makes `other` of `base`, in order; too large a change is not compared."""
     head = 0
     for left, right in zip(base, other, strict=False):
         if left != right:
@@ -43,16 +44,16 @@ def _hunks(base: list[bytes], other: list[bytes]) -> list[_Hunk]:
     if not old and not new:
         return []
     if not old or not new or len(old) * len(new) > COMPARED_CELLS_MAX:
-        return [_Hunk(head, head + len(old), new)]
+        return [Hunk(head, head + len(old), new)]
     matcher = SequenceMatcher(None, old, new, autojunk=False)
     return [
-        _Hunk(head + a_start, head + a_end, new[b_start:b_end])
+        Hunk(head + a_start, head + a_end, new[b_start:b_end])
         for tag, a_start, a_end, b_start, b_end in matcher.get_opcodes()
         if tag != "equal"
     ]
 
 
-def _collide(left: _Hunk, right: _Hunk) -> bool:
+def _collide(left: Hunk, right: Hunk) -> bool:
     if left.start == left.end or right.start == right.end:
         # Something inserted where the other changed, or inserted too: nobody knows the order.
         return left.start <= right.end and right.start <= left.end
@@ -69,8 +70,8 @@ def merge(base: bytes, ours: bytes, theirs: bytes) -> bytes | None:
     if ours == base:
         return theirs
     lines = base.splitlines(keepends=True)
-    left = _hunks(lines, ours.splitlines(keepends=True))
-    right = _hunks(lines, theirs.splitlines(keepends=True))
+    left = hunks(lines, ours.splitlines(keepends=True))
+    right = hunks(lines, theirs.splitlines(keepends=True))
     joined = list(left)
     for hunk in right:
         if hunk in left:
@@ -101,7 +102,7 @@ def show_changes(before: bytes, after: bytes, bytes_max: int) -> str:
     size = left_out = shift = 0
     # Room for the line that counts what was left out.
     room = bytes_max - 40
-    for hunk in _hunks(old, new):
+    for hunk in hunks(old, new):
         for line in _render(old, hunk, shift):
             size += len(line.encode()) + 1
             if size > room:
@@ -114,7 +115,7 @@ def show_changes(before: bytes, after: bytes, bytes_max: int) -> str:
     return "\n".join(shown)
 
 
-def _render(old: list[bytes], hunk: _Hunk, shift: int) -> list[str]:
+def _render(old: list[bytes], hunk: Hunk, shift: int) -> list[str]:
     start = max(0, hunk.start - CONTEXT_LINES)
     end = min(len(old), hunk.end + CONTEXT_LINES)
     removed = hunk.end - hunk.start
