@@ -566,6 +566,7 @@ def test_the_environment_of_the_coordinator_does_not_reach_git(
         b"PATH",
         b"HOME",
         b"LC_ALL",
+        b"MALLOC_TRIM_THRESHOLD_",
         b"TZ",
         b"GIT_ATTR_NOSYSTEM",
         b"GIT_TERMINAL_PROMPT",

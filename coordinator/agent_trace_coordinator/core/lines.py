@@ -1,7 +1,7 @@
 """Counting what a change did, line by line, at the price the write path can pay.
 
-Lines are compared as multisets once the common head and tail are gone: linear, and exact for what
-was typed and what was deleted. A line that only moved counts as neither.
+Lines are compared as multisets: linear, and exact for what was typed and what was deleted. A line
+that only moved counts as neither.
 """
 
 from __future__ import annotations
@@ -28,20 +28,10 @@ def count_changes(before: bytes, after: bytes) -> tuple[int, int]:
     new = after.splitlines()
     if not old or not new:
         return len(new), len(old)
-    head = 0
-    for left, right in zip(old, new, strict=False):
-        if left != right:
-            break
-        head += 1
-    tail = 0
-    limit = min(len(old), len(new)) - head
-    while tail < limit and old[-1 - tail] == new[-1 - tail]:
-        tail += 1
-    old_middle = old[head : len(old) - tail]
-    new_middle = new[head : len(new) - tail]
-    if not old_middle or not new_middle:
-        return len(new_middle), len(old_middle)
-    if set(old_middle).isdisjoint(new_middle):
-        return len(new_middle), len(old_middle)
-    kept = (Counter(old_middle) & Counter(new_middle)).total()
-    return len(new_middle) - kept, len(old_middle) - kept
+    old_lines, new_lines = set(old), set(new)
+    common = old_lines & new_lines
+    kept = len(common)
+    if len(old_lines) < len(old) or len(new_lines) < len(new):
+        # Only lines that both have, and some have more than once, are worth counting one by one.
+        kept = (Counter(filter(common.__contains__, old)) & Counter(filter(common.__contains__, new))).total()
+    return len(new) - kept, len(old) - kept

@@ -134,6 +134,10 @@ class GitRunner:
             "GIT_NO_REPLACE_OBJECTS": "1",
             "GIT_LITERAL_PATHSPECS": "1",
             "GIT_CONFIG_COUNT": str(len(_OVERRIDES)),
+            # For each object git takes a quarter of a megabyte for zlib and gives it back. glibc
+            # returns it to the kernel each time and faults it in again: 15 calls and 40 % of the
+            # processor time of a commit.
+            "MALLOC_TRIM_THRESHOLD_": str(64 << 20),
         }
         for index, (key, value) in enumerate(_OVERRIDES.items()):
             environment[f"GIT_CONFIG_KEY_{index}"] = key
