@@ -33,5 +33,7 @@ def count_changes(before: bytes, after: bytes) -> tuple[int, int]:
     kept = len(common)
     if len(old_lines) < len(old) or len(new_lines) < len(new):
         # Only lines that both have, and some have more than once, are worth counting one by one.
-        kept = (Counter(filter(common.__contains__, old)) & Counter(filter(common.__contains__, new))).total()
+        kept = (
+            Counter(filter(common.__contains__, old)) & Counter(filter(common.__contains__, new))
+        ).total()
     return len(new) - kept, len(old) - kept

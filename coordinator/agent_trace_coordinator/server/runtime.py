@@ -106,6 +106,9 @@ PENDING_BYTES_MAX: Final = 64 << 20
 QUERIES_MAX: Final = 1000
 """Queries waiting for the index; beyond it askers are told to come back."""
 
+CROWD_COUNT: Final = 16
+"""Operations that are waited for and not durable, from which on requests are read in groups."""
+
 KEYS_CACHED_MAX: Final = 10_000
 """Session keys whose id is remembered."""
 
@@ -224,6 +227,11 @@ class Runtime:
     def paths(self) -> list[str]:
         """The paths of the documents, sorted."""
         return self._state.paths
+
+    @property
+    def crowded(self) -> bool:
+        """Whether many requests wait for the disk."""
+        return len(self._held) >= CROWD_COUNT
 
     def mirror(self) -> str:
         """Return the readable mirror of sessions and leases."""

@@ -214,7 +214,7 @@ def _serve(
         on_full=on_full,
         on_healed=lambda: runtime.on_healed(),
     )
-    router = Router(lambda peer, frames: runtime.receive(peer, frames))
+    router = Router(lambda peer, frames: runtime.receive(peer, frames), lambda: runtime.crowded)
     stack.callback(router.close)
     runtime = Runtime(
         state,
