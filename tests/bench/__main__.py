@@ -31,6 +31,7 @@ from .scenarios import (
     Scenario,
     Settings,
 )
+from .slow_sync import delay_syncs
 
 __all__ = ["main"]
 
@@ -51,6 +52,8 @@ class Report(msgspec.Struct):
     runs: int
     seconds: float
     processes: int
+    sync_delay_ms: float
+    """How much longer every sync was made to take."""
     rows: list[Row]
     took_seconds: float
 
@@ -94,7 +97,10 @@ def _show(report: Report) -> None:
         f"all, load {machine.load:.1f} before. {machine.cores} cores, {machine.kernel}, "
         f"{machine.file_system} at {machine.directory}, Python {machine.python}, "
         f"git {machine.git}; {report.processes} client process"
-        f"{'es' if report.processes > 1 else ''}.",
+        f"{'es' if report.processes > 1 else ''}."
+        + (
+            f" Every sync takes {report.sync_delay_ms:g} ms longer." if report.sync_delay_ms else ""
+        ),
         highlight=False,
     )
 
@@ -147,6 +153,11 @@ def _interrupt(number: int, frame: object) -> None:
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Where the stores are made; the system's temporary directory if not given.",
 )
+@click.option(
+    "--sync-ms",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Let every sync of every process take so much longer, as on a disk without a cache.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def main(
     runs: int | None,
@@ -156,6 +167,7 @@ def main(
     seconds: float | None,
     processes: int,
     directory: Path | None,
+    sync_ms: float | None,
     as_json: bool,
 ) -> None:
     """Measure agent-trace beside plain git, on this machine, in this run."""
@@ -189,6 +201,8 @@ def main(
                 )
             )
             tell = _Teller(stack)
+            if sync_ms is not None:
+                delay_syncs(place, sync_ms)
             for index, (scenario, wanted) in enumerate(chosen):
                 own = place / str(index)
                 own.mkdir()
@@ -204,13 +218,15 @@ def main(
                     tell=tell,
                 )
                 measured += scenario.measure(settings, wanted)
-    except (BenchFailed, AgentTraceError) as error:
+    except (BenchFailed, AgentTraceError, FileNotFoundError) as error:
         _progress.print(f"[red]error:[/] {error}")
         sys.exit(1)
     except KeyboardInterrupt:
         _progress.print("interrupted; all processes are ended")
         sys.exit(130)
-    report = Report(machine, runs, seconds, processes, measured, time.monotonic() - began)
+    report = Report(
+        machine, runs, seconds, processes, sync_ms or 0.0, measured, time.monotonic() - began
+    )
     if as_json:
         encoded = msgspec.json.encode(report)
         click.echo(msgspec.json.format(encoded, indent=2))

@@ -16,6 +16,7 @@ from agent_trace_coordinator.storage.index import Index
 
 from .documents import CONTENT_BYTES, content_of, path_of
 from .results import Measured
+from .slow_sync import environment_of_children, sync_delay_seconds
 
 __all__ = ["GitBaseline", "import_rate", "sync_latencies"]
 
@@ -38,7 +39,7 @@ class GitBaseline:
             "LC_ALL": "C",
             "GIT_CONFIG_NOSYSTEM": "1",
             "GIT_CONFIG_GLOBAL": os.devnull,
-        }
+        } | environment_of_children(python=False)
         for role in ("AUTHOR", "COMMITTER"):
             environment[f"GIT_{role}_NAME"] = _WRITER
             environment[f"GIT_{role}_EMAIL"] = f"{_WRITER}@agents.invalid"
@@ -148,6 +149,7 @@ def sync_latencies(directory: Path, count: int) -> list[float]:
             began = time.monotonic()
             os.pwrite(descriptor, content, number * CONTENT_BYTES)
             os.fdatasync(descriptor)
+            time.sleep(sync_delay_seconds())
             latencies.append(time.monotonic() - began)
     finally:
         os.close(descriptor)

@@ -27,6 +27,7 @@ from agent_trace_protocol import StatusReport
 
 from .messages import Crewed, Join, Result, Task
 from .results import Measured
+from .slow_sync import environment_of_children
 
 __all__ = ["BenchFailed", "Coordinator", "Crew", "make_store", "spawn"]
 
@@ -68,7 +69,7 @@ def spawn(
         stdin=stdin,
         stdout=stdout,
         stderr=stderr,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(path)},
+        env=os.environ | environment_of_children() | {"PYTHONPATH": os.pathsep.join(path)},
         start_new_session=True,
     )
 
