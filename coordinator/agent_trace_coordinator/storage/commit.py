@@ -2,9 +2,8 @@
 
 Pure. The commit is a function of the entry and of its parent alone (author, time, text and contents
 all come from the record), so a replay after any crash makes the same commit ids. The trailers hold
-everything of the record that the tree does not, so that `repair` can rebuild the journal from git:
-the digest and size of a content come from the blob, all else from here, and the chain hash proves
-the result (`trailers` reads them).
+everything of the record, so that `repair` can rebuild the journal from git, and the chain hash
+proves the result (`trailers` reads them). A new kind of record, or a new field, needs its trailers.
 
 What a writer wrote reaches the stream in three places only: contents in counted `data` blocks,
 paths through `quote_path`, and free text through `escape_line` inside the counted message. No text
@@ -35,8 +34,10 @@ from agent_trace_coordinator.core.records import (
 from agent_trace_protocol import Action, Actor
 
 from .base import Entry
+from .change_trailers import render_changed
+from .draft_trailers import render_drafted
 from .escaping import escape_line, quote_path
-from .lease_trailers import render_lease, render_lost
+from .lease_trailers import render_lease
 from .policy_trailers import render_policy
 
 __all__ = ["BODY_INDENT", "SUBJECT_LENGTH_MAX", "render_commit"]
@@ -125,25 +126,7 @@ def _message(record: Record, chain: bytes) -> str:
         action = changes[0].action.value if len(changes) == 1 else "transaction"
         subject = _subject(changes)
         text = f"{BODY_INDENT}{escape_line(body.message)}\n\n" if body.message else ""
-        for change in changes:
-            details.append(
-                f"Document: {change.document} {change.type.value} {change.revision} "
-                f"{change.action.value} {escape_line(change.path)}\n"
-                f"Content: {change.document} {change.content_key} +{change.added} "
-                f"-{change.removed}\n"
-            )
-            if change.previous_path:
-                details.append(
-                    f"Moved-From: {change.document} {escape_line(change.previous_path)}\n"
-                )
-        if body.draft:
-            details.append(f"Accepts: draft-{body.draft}\n")
-        if body.override:
-            details.append(f"Override: {escape_line(body.override)}\n")
-        if body.violation:
-            details.append(f"Applies: violation-{body.violation}\n")
-        if body.source:
-            details.append(f"Source: {escape_line(body.source)}\n")
+        details = list(render_changed(body, escape_line))
     elif isinstance(body, SessionOpened):
         action = Action.OPEN.value
         subject = f"open session {escape_line(record.session)}"
@@ -170,11 +153,7 @@ def _message(record: Record, chain: bytes) -> str:
         late = body.conflict
         action = Action.DRAFT.value
         subject = f"keep {late.draft}: {escape_line(late.path)}@{late.expected} was behind"
-        details.append(
-            f"Draft: {body.document} {late.expected} {late.current} {escape_line(late.path)}\n"
-        )
-        if body.lease is not None:
-            details.append(render_lost(body.lease))
+        details = list(render_drafted(body, escape_line))
     else:
         action = Action.CLOSE.value
         subject = f"close session {escape_line(record.session)}"

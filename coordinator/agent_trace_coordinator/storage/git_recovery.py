@@ -320,4 +320,4 @@ def _read_commit(commit: str, read: ReadObject) -> _Commit | None:
     except UnicodeDecodeError as error:
         raise ForeignCommit(f"{commit} is not in UTF-8") from error
     parent = (header[2] or b"").decode("ascii")
-    return _Commit(header[1].decode("ascii"), parent, parse_trailers(message).seq)
+    return _Commit(header[1].decode("ascii"), parent, parse_trailers(message).record.seq)

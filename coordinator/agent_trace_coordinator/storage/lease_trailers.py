@@ -27,7 +27,7 @@ LEASE_ACTIONS: Final = frozenset({Action.LEASE, Action.RENEW, Action.RELEASE})
 _GRANTED: Final = re.compile(r"(exclusive|shared) ([0-9]+) ([0-9]+) (.+)", re.ASCII)
 _EXTENDED: Final = re.compile(r"([0-9]+) ([0-9]+) (.+)", re.ASCII)
 _RELEASED: Final = re.compile(r"([0-9]+) (.+)", re.ASCII)
-_LOST: Final = re.compile(r"(draft-[0-9]+) ([0-9]+) ([0-9]+) (\S*) (\S*)", re.ASCII)
+_LOST: Final = re.compile(r"(\S*) ([0-9]+) ([0-9]+) (\S*) (\S*)", re.ASCII)
 
 
 def render_lease(body: LeaseBody, escape: Callable[[str], str]) -> tuple[Action, str, list[str]]:
@@ -75,20 +75,26 @@ def parse_lease(action: Action, fields: TrailerFields, unescape: Callable[[str],
     return LeaseReleased(int(released[1]), unescape(released[2]), fields.take_text("Reason"))
 
 
-def render_lost(lost: LeaseRefusal) -> str:
-    """Return the trailer of a draft about a write whose lease had ended."""
+def render_lost(lost: LeaseRefusal, path: str, escape: Callable[[str], str]) -> str:
+    """Return the trailers of a draft about a write to `path` whose lease had ended."""
     left_ms = round(lost.left_seconds * 1000)
-    return f"Lost-Lease: {lost.draft} {lost.since_seq} {left_ms} {lost.session} {lost.holder}\n"
+    more = f"Lost-Path: {escape(lost.path)}\n" if lost.path != path else ""
+    if lost.deadlock:
+        more += f"Deadlock: {escape(lost.deadlock)}\n"
+    return (
+        f"Lost-Lease: {lost.draft} {lost.since_seq} {left_ms} {lost.session} {lost.holder}\n{more}"
+    )
 
 
-def parse_lost(fields: TrailerFields, path: str) -> LeaseRefusal:
+def parse_lost(fields: TrailerFields, path: str, unescape: Callable[[str], str]) -> LeaseRefusal:
     """Return what the writer was told whose lease had ended."""
     lost = fields.take_match("Lost-Lease", _LOST)
     return LeaseRefusal(
-        path=path,
+        path=unescape(fields.take("Lost-Path")) if "Lost-Path" in fields else path,
         holder=lost[5],
         session=lost[4],
         since_seq=int(lost[2]),
         left_seconds=int(lost[3]) / 1000,
         draft=lost[1],
+        deadlock=fields.take_text("Deadlock"),
     )

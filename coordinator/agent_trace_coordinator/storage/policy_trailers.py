@@ -45,7 +45,8 @@ class TrailerFields(Protocol):
     def take_text(self, key: str) -> str: ...
     def take_number(self, key: str) -> int: ...
     def take_match(self, key: str, pattern: re.Pattern[str]) -> re.Match[str]: ...
-    def take_kept(self, pattern: re.Pattern[str]) -> list[re.Match[str]]: ...
+    def take_all(self, *keys: str) -> list[tuple[str, str]]: ...
+    def __contains__(self, key: str) -> bool: ...
 
 
 def render_policy(body: PolicyBody, escape: Callable[[str], str]) -> tuple[Action, str, list[str]]:
@@ -125,7 +126,7 @@ def parse_policy(
                     digest=bytes.fromhex(kept[5]),
                     size=int(kept[4]),
                 )
-                for kept in fields.take_kept(_KEPT)
+                for kept in _all_kept(fields)
             ),
             source=fields.take_text("Source"),
         )
@@ -148,3 +149,11 @@ def parse_policy(
     if action is Action.REPEAT:
         return Repeated(violation, fields.take_number("Count"))
     return Discarded(violation)
+
+
+def _all_kept(fields: TrailerFields) -> list[re.Match[str]]:
+    kept = fields.take_all("Kept")
+    found = [match for _, value in kept if (match := _KEPT.fullmatch(value)) is not None]
+    if len(found) != len(kept):
+        raise ValueError("a trailer Kept is not readable")
+    return found

@@ -7,85 +7,40 @@ from typing import Final
 
 import msgspec
 
-from agent_trace_coordinator.core.records import SessionClosed, SessionOpened
-from agent_trace_protocol import Action, Actor, DocumentType, LeaseRefusal, SessionKind
+from agent_trace_coordinator.core.records import (
+    Changed,
+    Record,
+    RecordBody,
+    SessionClosed,
+    SessionOpened,
+)
+from agent_trace_protocol import Action, Actor, SessionKind
 
+from .change_trailers import parse_changed
 from .commit import BODY_INDENT
+from .draft_trailers import parse_drafted
 from .escaping import ForeignCommit, unescape_line
-from .lease_trailers import LEASE_ACTIONS, LeaseBody, parse_lease, parse_lost
-from .policy_trailers import POLICY_ACTIONS, PolicyBody, parse_policy
+from .lease_trailers import LEASE_ACTIONS, parse_lease
+from .policy_trailers import POLICY_ACTIONS, parse_policy
 
-__all__ = ["CommitTrailers", "DocumentTrailer", "DraftTrailer", "parse_trailers"]
-
-
-class DocumentTrailer(msgspec.Struct, frozen=True):
-    """One change as its trailers tell it: a `Change` less what only the blob knows."""
-
-    document: int
-    type: DocumentType
-    revision: int
-    action: Action
-    path: str
-    previous_path: str
-    content_key: int
-    added: int
-    removed: int
-
-
-class DraftTrailer(msgspec.Struct, frozen=True):
-    """What a commit says of a draft; its text is in state.db only."""
-
-    document: int
-    expected: int
-    current: int
-    path: str
-    lost: LeaseRefusal | None = None
-    """Who held the lease, if it was for that that the write came too late."""
+__all__ = ["CommitTrailers", "parse_trailers"]
 
 
 class CommitTrailers(msgspec.Struct, frozen=True):
-    """What a commit says of its record: all of it, except digests and sizes of contents."""
+    """What a commit says of its record: all of it."""
 
-    seq: int
-    epoch: int
-    time_ms: int
-    actor: Actor
-    author: str
-    session: str
-    request: int
-    fingerprint: bytes
+    record: Record
     chain: bytes
     """The chain hash up to and including the record."""
-    message: str
-    documents: tuple[DocumentTrailer, ...]
-    session_body: SessionOpened | SessionClosed | None
-    """The record's whole body, if it was about a session."""
-    draft: DraftTrailer | None
-    """What a write that came too late was about."""
-    accepts: int
-    """The draft that this accepts, by its seq; 0 if none."""
-    lease_body: LeaseBody | None = None
-    """The record's whole body, if it was about a lease."""
-    policy_body: PolicyBody | None = None
-    """The record's whole body, if it was about rights or a refused write."""
-    override: str = ""
-    """The rules that were overridden."""
-    applies: int = 0
-    """The refused write that this applies, by its seq; 0 if none."""
-    source: str = ""
-    """`file` if the change was made past the coordinator."""
 
 
-_DOCUMENT: Final = re.compile(r"([0-9]+) ([a-z]+) ([0-9]+) ([a-z]+) (.+)", re.ASCII)
-_CONTENT: Final = re.compile(r"([0-9]+) ([0-9]+) \+([0-9]+) -([0-9]+)", re.ASCII)
-_MOVED_FROM: Final = re.compile(r"([0-9]+) (.+)", re.ASCII)
-_DRAFT: Final = re.compile(r"([0-9]+) ([0-9]+) ([0-9]+) (.+)", re.ASCII)
-_ACCEPTS: Final = re.compile(r"draft-([0-9]{1,18})", re.ASCII)
-_APPLIES: Final = re.compile(r"violation-([0-9]{1,18})", re.ASCII)
 _PROCESS: Final = re.compile(r"([0-9]+) ([0-9]+)", re.ASCII)
 _NUMBER: Final = re.compile(r"[0-9]{1,19}", re.ASCII)
 _CHAIN: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _TRAILER: Final = re.compile(r"([A-Z][a-zA-Z-]*): (.*)", re.ASCII)
+
+_REPEATED: Final = frozenset({"Document", "Content", "Moved-From", "Kept", "Diff"})
+"""Trailers of which a commit may have many."""
 
 
 def parse_trailers(message: str) -> CommitTrailers:
@@ -105,52 +60,36 @@ def parse_trailers(message: str) -> CommitTrailers:
     fields = _Fields(paragraphs[-1])
     try:
         action = Action(raw) if (raw := fields.take("Action")) != "transaction" else None
-        session_body: SessionOpened | SessionClosed | None = None
-        documents: tuple[DocumentTrailer, ...] = ()
-        draft: DraftTrailer | None = None
-        policy_body: PolicyBody | None = None
-        lease_body: LeaseBody | None = None
+        body: RecordBody
         if action in LEASE_ACTIONS:
             assert action is not None
-            lease_body = parse_lease(action, fields, unescape_line)
+            body = parse_lease(action, fields, unescape_line)
         elif action in POLICY_ACTIONS:
             assert action is not None
-            policy_body = parse_policy(action, fields, unescape_line)
+            body = parse_policy(action, fields, unescape_line)
         elif action is Action.OPEN:
-            session_body = _opened(fields)
+            body = _opened(fields)
         elif action is Action.CLOSE:
-            session_body = SessionClosed(reason=fields.take_text("Reason"))
+            body = SessionClosed(reason=fields.take_text("Reason"))
         elif action is Action.DRAFT:
-            late = fields.take_match("Draft", _DRAFT)
-            draft = DraftTrailer(
-                document=int(late[1]),
-                expected=int(late[2]),
-                current=int(late[3]),
-                path=unescape_line(late[4]),
-                lost=parse_lost(fields, unescape_line(late[4])) if "Lost-Lease" in fields else None,
-            )
+            body = parse_drafted(fields, unescape_line)
         else:
-            documents = fields.documents()
+            body = parse_changed(fields, text, unescape_line)
+        if text and not isinstance(body, Changed):
+            raise ForeignCommit("only a change of documents has a message")
         trailers = CommitTrailers(
-            seq=fields.take_number("Seq"),
-            epoch=fields.take_number("Epoch"),
-            time_ms=fields.take_number("Time"),
-            actor=Actor(fields.take("Actor")),
-            author=unescape_line(fields.take("Agent")),
-            session=unescape_line(fields.take("Session")),
-            request=fields.take_number("Request"),
-            fingerprint=bytes.fromhex(fields.take("Fingerprint", "")),
+            Record(
+                seq=fields.take_number("Seq"),
+                epoch=fields.take_number("Epoch"),
+                time_ms=fields.take_number("Time"),
+                actor=Actor(fields.take("Actor")),
+                author=unescape_line(fields.take("Agent")),
+                session=unescape_line(fields.take("Session")),
+                request=fields.take_number("Request"),
+                fingerprint=bytes.fromhex(fields.take("Fingerprint", "")),
+                body=body,
+            ),
             chain=bytes.fromhex(fields.take_match("Chain", _CHAIN)[0]),
-            message=text,
-            documents=documents,
-            session_body=session_body,
-            draft=draft,
-            accepts=int(fields.take_match("Accepts", _ACCEPTS)[1]) if "Accepts" in fields else 0,
-            lease_body=lease_body,
-            policy_body=policy_body,
-            override=fields.take_text("Override"),
-            applies=int(fields.take_match("Applies", _APPLIES)[1]) if "Applies" in fields else 0,
-            source=fields.take_text("Source"),
         )
     except ValueError as error:
         # An unknown action, actor, type or kind; `ForeignCommit` itself is one of these too.
@@ -179,18 +118,15 @@ class _Fields:
 
     def __init__(self, paragraph: str) -> None:
         self._single: dict[str, str] = {}
-        self._documents: list[tuple[str, str]] = []
-        self._kept: list[str] = []
+        self._many: list[tuple[str, str]] = []
         # Not `splitlines`: that also splits where git does not.
         for line in paragraph[:-1].split("\n"):
             match = _TRAILER.fullmatch(line)
             if match is None:
                 raise ForeignCommit(f"{line!r} is not a trailer")
             key, value = match[1], match[2]
-            if key in {"Document", "Content", "Moved-From"}:
-                self._documents.append((key, value))
-            elif key == "Kept":
-                self._kept.append(value)
+            if key in _REPEATED:
+                self._many.append((key, value))
             elif key in self._single:
                 raise ForeignCommit(f"the trailer {key} is there twice")
             else:
@@ -218,50 +154,14 @@ class _Fields:
     def take_number(self, key: str) -> int:
         return int(self.take_match(key, _NUMBER)[0])
 
-    def take_kept(self, pattern: re.Pattern[str]) -> list[re.Match[str]]:
-        kept, self._kept = self._kept, []
-        found = [match for value in kept if (match := pattern.fullmatch(value)) is not None]
-        if len(found) != len(kept):
-            raise ForeignCommit("a trailer Kept is not readable")
-        return found
-
-    def documents(self) -> tuple[DocumentTrailer, ...]:
-        """Take the trailers of all changes: `Document`, `Content`, after a move `Moved-From`."""
-        found: list[DocumentTrailer] = []
-        lines = self._documents[::-1]
-        self._documents = []
-        while lines:
-            document = self._next(lines, "Document", _DOCUMENT)
-            content = self._next(lines, "Content", _CONTENT)
-            moved = None
-            if lines and lines[-1][0] == "Moved-From":
-                moved = self._next(lines, "Moved-From", _MOVED_FROM)
-            if content[1] != document[1] or (moved is not None and moved[1] != document[1]):
-                raise ForeignCommit("the trailers of two documents are mixed up")
-            found.append(
-                DocumentTrailer(
-                    document=int(document[1]),
-                    type=DocumentType(document[2]),
-                    revision=int(document[3]),
-                    action=Action(document[4]),
-                    path=unescape_line(document[5]),
-                    previous_path="" if moved is None else unescape_line(moved[2]),
-                    content_key=int(content[2]),
-                    added=int(content[3]),
-                    removed=int(content[4]),
-                )
-            )
-        return tuple(found)
-
-    def _next(
-        self, lines: list[tuple[str, str]], key: str, pattern: re.Pattern[str]
-    ) -> re.Match[str]:
-        match = pattern.fullmatch(lines[-1][1]) if lines and lines[-1][0] == key else None
-        if match is None:
-            raise ForeignCommit(f"a trailer {key} is missing or not readable")
-        lines.pop()
-        return match
+    def take_all(self, *keys: str) -> list[tuple[str, str]]:
+        """Take the trailers that may be there many times, with their keys, in their order."""
+        taken = [each for each in self._many if each[0] in keys]
+        self._many = [each for each in self._many if each[0] not in keys]
+        return taken
 
     def check_empty(self) -> None:
-        if self._single or self._documents or self._kept:
-            raise ForeignCommit(f"trailers of nobody: {sorted(self._single) or 'Document'}")
+        if self._single or self._many:
+            raise ForeignCommit(
+                f"trailers of nobody: {sorted(self._single) or sorted({k for k, _ in self._many})}"
+            )

@@ -1,0 +1,95 @@
+"""The trailers of records that changed documents, and the way back.
+
+They hold everything of the record, the digests of the contents included: the journal's records can
+be made again, and proven by their hash chain, even where a content itself is damaged or gone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from agent_trace_coordinator.core.records import Change, Changed
+from agent_trace_protocol import Action, DocumentType
+
+from .policy_trailers import TrailerFields
+
+__all__ = ["parse_changed", "render_changed"]
+
+_DOCUMENT: Final = re.compile(r"([0-9]+) ([a-z]+) ([0-9]+) ([a-z]+) (.+)", re.ASCII)
+_CONTENT: Final = re.compile(
+    r"([0-9]+) ([0-9]+) ([0-9]+) ([0-9a-f]{64}|-) \+([0-9]+) -([0-9]+)", re.ASCII
+)
+_MOVED_FROM: Final = re.compile(r"([0-9]+) (.+)", re.ASCII)
+_ACCEPTS: Final = re.compile(r"draft-([0-9]{1,18})", re.ASCII)
+_APPLIES: Final = re.compile(r"violation-([0-9]{1,18})", re.ASCII)
+
+
+def render_changed(body: Changed, escape: Callable[[str], str]) -> Iterator[str]:
+    """Yield the trailers of a record, less its message; `escape` makes one line of any text."""
+    for change in body.changes:
+        yield (
+            f"Document: {change.document} {change.type.value} {change.revision} "
+            f"{change.action.value} {escape(change.path)}\n"
+            f"Content: {change.document} {change.content_key} {change.size} "
+            f"{change.digest.hex() or '-'} +{change.added} -{change.removed}\n"
+        )
+        if change.previous_path:
+            yield f"Moved-From: {change.document} {escape(change.previous_path)}\n"
+    if body.draft:
+        yield f"Accepts: draft-{body.draft}\n"
+    if body.override:
+        yield f"Override: {escape(body.override)}\n"
+    if body.violation:
+        yield f"Applies: violation-{body.violation}\n"
+    if body.source:
+        yield f"Source: {escape(body.source)}\n"
+
+
+def parse_changed(fields: TrailerFields, message: str, unescape: Callable[[str], str]) -> Changed:
+    """Return the record's body; raises `ValueError` if the trailers are not what is rendered."""
+    accepts = fields.take_match("Accepts", _ACCEPTS)[1] if "Accepts" in fields else 0
+    applies = fields.take_match("Applies", _APPLIES)[1] if "Applies" in fields else 0
+    return Changed(
+        changes=tuple(_changes(fields.take_all("Document", "Content", "Moved-From"), unescape)),
+        message=message,
+        draft=int(accepts),
+        override=fields.take_text("Override"),
+        violation=int(applies),
+        source=fields.take_text("Source"),
+    )
+
+
+def _changes(lines: list[tuple[str, str]], unescape: Callable[[str], str]) -> Iterator[Change]:
+    """Yield the changes: for each a `Document`, a `Content`, and after a move a `Moved-From`."""
+    lines.reverse()
+    while lines:
+        document = _next(lines, "Document", _DOCUMENT)
+        content = _next(lines, "Content", _CONTENT)
+        moved = None
+        if lines and lines[-1][0] == "Moved-From":
+            moved = _next(lines, "Moved-From", _MOVED_FROM)
+        if content[1] != document[1] or (moved is not None and moved[1] != document[1]):
+            raise ValueError("the trailers of two documents are mixed up")
+        yield Change(
+            document=int(document[1]),
+            action=Action(document[4]),
+            path=unescape(document[5]),
+            previous_path="" if moved is None else unescape(moved[2]),
+            type=DocumentType(document[2]),
+            revision=int(document[3]),
+            content_key=int(content[2]),
+            digest=b"" if content[4] == "-" else bytes.fromhex(content[4]),
+            size=int(content[3]),
+            added=int(content[5]),
+            removed=int(content[6]),
+        )
+
+
+def _next(lines: list[tuple[str, str]], key: str, pattern: re.Pattern[str]) -> re.Match[str]:
+    match = pattern.fullmatch(lines[-1][1]) if lines and lines[-1][0] == key else None
+    if match is None:
+        raise ValueError(f"a trailer {key} is missing or not readable")
+    lines.pop()
+    return match
