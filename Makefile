@@ -18,7 +18,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test check bench clean
+.PHONY: help demo test check bench dist clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,13 @@ check: $(DEV) ## Run the linter, the format check and both type checkers
 
 bench: $(PRODUCT) ## Measure writes per second against plain git commits on this machine
 	@PYTHONPATH=tests $(BIN)/python -m bench $(ARGS)
+
+dist: $(DEV) ## Build wheel and sdist, install each into an empty environment and use it
+	@rm -rf dist
+	@echo "==> Building dist/"
+	@$(BIN)/python -m build --outdir dist . >/dev/null
+	@echo "==> Installing and using what was built"
+	@PYTHONPATH=tests $(BIN)/python -m distribution dist
 
 clean: ## Remove .venv, caches and build products
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

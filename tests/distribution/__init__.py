@@ -1,0 +1,1 @@
+"""Building the distribution and proving that it works where nothing of this tree is."""
