@@ -153,6 +153,8 @@ class LogEntry(msgspec.Struct, frozen=True, array_like=True):
     """One line, made from the real change."""
     commit: str
     """The git commit id, 40 hexadecimal digits; empty while git has not got it yet."""
+    message: str = ""
+    """The writer's own words, or empty. Nobody checks whether they are true."""
 
 
 class SessionInfo(msgspec.Struct, frozen=True, array_like=True):

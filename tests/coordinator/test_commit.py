@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent_trace_coordinator.core.records import (
+    BasedOn,
     Change,
     Changed,
     Discarded,
@@ -232,11 +233,13 @@ def changes(draw: st.DrawFn) -> tuple[Change, ...]:
                 size=draw(NUMBER),
                 added=draw(NUMBER),
                 removed=draw(NUMBER),
+                summary=draw(TEXT),
             )
         )
     return tuple(made)
 
 
+BASED_ON = st.lists(st.builds(BasedOn, NUMBER, NUMBER, PATH), max_size=3).map(tuple)
 RULE = st.from_regex(r"[a-z0-9-]+", fullmatch=True)
 KEPT = st.builds(
     Kept,
@@ -281,6 +284,7 @@ BODIES = st.one_of(
         TEXT,
         st.integers(0, 10**17),
         st.sampled_from(["", "file"]),
+        BASED_ON,
     ),
     st.builds(
         SessionOpened,
@@ -297,7 +301,7 @@ BODIES = st.one_of(
     st.builds(LeaseGranted, PATH, st.booleans(), NUMBER, NUMBER),
     st.builds(LeaseExtended, NUMBER, PATH, NUMBER),
     st.builds(LeaseReleased, NUMBER, PATH, TEXT),
-    st.builds(SessionClosed, TEXT),
+    st.builds(SessionClosed, TEXT, BASED_ON, NUMBER),
     st.builds(Drafted, CONFLICT, NUMBER, NUMBER, st.binary(min_size=32, max_size=32), NUMBER),
 )
 RECORDS = st.builds(
@@ -345,7 +349,7 @@ def test_no_text_makes_a_line_that_looks_like_a_second_trailer(record: Record) -
     expected = {"Actor", "Agent", "Session", "Request", "Seq", "Epoch", "Time", "Action", "Chain"}
     # Read the most generous way: every kind of line end, spaces before the colon.
     keys = re.findall(r"^([A-Za-z-]+)\s*:", "\n".join(message.splitlines()[1:]), re.MULTILINE)
-    many = {"Document", "Content", "Moved-From", "Kept", "Diff"}
+    many = {"Document", "Content", "Moved-From", "Summary", "Based-On", "Kept", "Diff"}
     optional = {
         "Fingerprint",
         "Ephemeral",
@@ -358,6 +362,7 @@ def test_no_text_makes_a_line_that_looks_like_a_second_trailer(record: Record) -
         "Predecessor",
         "Process",
         "Reason",
+        "Looked",
         "Override",
         "Applies",
         "Source",

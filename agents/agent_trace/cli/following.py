@@ -50,7 +50,7 @@ def _show(face: Face, event: LogEntry) -> None:
         event.action.value,
         document,
         lines,
-        event.summary,
+        event.summary + (f" -- {event.message}" if event.message else ""),
     )
     click.echo(shown("  ".join(word for word in words if word)))
 

@@ -170,7 +170,7 @@ def log(
             each.path + (f"@{each.revision}" if each.revision else ""),
             f"+{each.added} -{each.removed}" if each.revision else "",
             each.commit[:10],
-            each.summary,
+            each.summary + (f" -- {each.message}" if each.message else ""),
         )
         for each in entries
     ]

@@ -62,7 +62,7 @@ async def _find_lost_answer(agent: Agent, number: int) -> Written | None:
         return None
     # The newest entries of that session: its last write, and that it was superseded.
     for entry in await agent.log(session=agent.predecessor, limit=3):
-        if entry.summary == step_line(agent.name, number):
+        if entry.message == step_line(agent.name, number):
             return Written(
                 entry.path,
                 entry.revision,

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from agent_trace_protocol import Action, DocumentType
 
-from .lines import count_changes
+from .lines import compare
 from .records import Change, content_digest
 from .state import DocumentState
+from .substance import substance_of, substance_of_text
 
 __all__ = ["created", "removed", "renamed", "retyped", "rewritten"]
 
@@ -29,6 +30,7 @@ def created(key: int, path: str, type: DocumentType, content: bytes) -> Change:
         size=len(content),
         added=len(content.splitlines()),
         removed=0,
+        summary=substance_of_text(content),
     )
 
 
@@ -36,7 +38,7 @@ def rewritten(
     document: DocumentState, action: Action, key: int, before: bytes, after: bytes
 ) -> Change:
     """Return the change that gives a document another content, which lies under `key`."""
-    added, removed = count_changes(before, after)
+    comparison = compare(before, after)
     return Change(
         document=document.id,
         action=action,
@@ -47,8 +49,9 @@ def rewritten(
         content_key=key,
         digest=content_digest(after),
         size=len(after),
-        added=added,
-        removed=removed,
+        added=len(comparison.new),
+        removed=len(comparison.old),
+        summary=substance_of(comparison),
     )
 
 

@@ -36,7 +36,7 @@ from .records import (
     Violated,
 )
 
-__all__ = ["log_entries", "note_action", "wanted"]
+__all__ = ["log_entries", "note_action", "summary_of", "wanted"]
 
 
 def log_entries(record: Record) -> tuple[LogEntry, ...]:
@@ -48,10 +48,11 @@ def log_entries(record: Record) -> tuple[LogEntry, ...]:
                 record,
                 change.action,
                 change.path,
-                body.message or _summary(change),
+                summary_of(change),
                 change.revision,
                 change.added,
                 change.removed,
+                body.message,
             )
             for change in body.changes
         )
@@ -72,6 +73,7 @@ def _entry(
     revision: int = 0,
     added: int = 0,
     removed: int = 0,
+    message: str = "",
 ) -> LogEntry:
     return LogEntry(
         seq=record.seq,
@@ -86,13 +88,19 @@ def _entry(
         removed=removed,
         summary=summary,
         commit="",
+        message=message,
     )
 
 
-def _summary(change: Change) -> str:
+def summary_of(change: Change) -> str:
+    """Return one line that tells what a change did in substance."""
     if change.previous_path:
         return f"moved from {change.previous_path}"
-    return f"{change.action} +{change.added} -{change.removed}"
+    if change.action is Action.RECLASSIFY:
+        return f"made it a {change.type} document"
+    if change.action is Action.DELETE:
+        return f"deleted it, {change.removed} lines"
+    return change.summary or f"{change.action} +{change.added} -{change.removed}"
 
 
 def _note(

@@ -1,4 +1,4 @@
-"""Counting what a change did, line by line, at the price the write path can pay.
+"""Comparing two texts line by line, at the price the write path can pay.
 
 Lines are compared as multisets: linear, and exact for what was typed and what was deleted. A line
 that only moved counts as neither.
@@ -8,7 +8,18 @@ from __future__ import annotations
 
 from collections import Counter
 
-__all__ = ["count_changes", "text_lines"]
+import msgspec
+
+__all__ = ["Comparison", "compare", "text_lines"]
+
+
+class Comparison(msgspec.Struct, frozen=True):
+    """What a change did, line by line."""
+
+    new: list[bytes]
+    """Lines that only the text after has, in its order."""
+    old: list[bytes]
+    """Lines that only the text before has, in its order."""
 
 
 def text_lines(text: bytes) -> list[bytes]:
@@ -20,20 +31,36 @@ def text_lines(text: bytes) -> list[bytes]:
     return [*ended, last] if last else ended
 
 
-def count_changes(before: bytes, after: bytes) -> tuple[int, int]:
-    """Return how many lines `after` has that `before` had not, and the other way round."""
+def compare(before: bytes, after: bytes) -> Comparison:
+    """Return what changed between two texts."""
     if before == after:
-        return 0, 0
+        return Comparison([], [])
     old = before.splitlines()
     new = after.splitlines()
     if not old or not new:
-        return len(new), len(old)
+        return Comparison(new, old)
     old_lines, new_lines = set(old), set(new)
     common = old_lines & new_lines
-    kept = len(common)
-    if len(old_lines) < len(old) or len(new_lines) < len(new):
-        # Only lines that both have, and some have more than once, are worth counting one by one.
-        kept = (
-            Counter(filter(common.__contains__, old)) & Counter(filter(common.__contains__, new))
-        ).total()
-    return len(new) - kept, len(old) - kept
+    if not common:
+        return Comparison(new, old)
+    if len(old_lines) == len(old) and len(new_lines) == len(new):
+        return Comparison(
+            [line for line in new if line not in common],
+            [line for line in old if line not in common],
+        )
+    # Only lines that both have, and some have more than once, are worth counting one by one.
+    has = common.__contains__
+    kept = Counter(filter(has, old)) & Counter(filter(has, new))
+    return Comparison(_less(new, kept), _less(old, kept))
+
+
+def _less(lines: list[bytes], kept: Counter[bytes]) -> list[bytes]:
+    left = kept.copy()
+    found: list[bytes] = []
+    for line in lines:
+        count = left.get(line, 0)
+        if count:
+            left[line] = count - 1
+        else:
+            found.append(line)
+    return found

@@ -24,6 +24,7 @@ from agent_trace_protocol import (
 from agent_trace_protocol.limits import OPERATIONS_MAX
 
 __all__ = [
+    "BasedOn",
     "CHAIN_START",
     "Change",
     "Changed",
@@ -100,6 +101,17 @@ class Change(msgspec.Struct, frozen=True, array_like=True):
     """Lines added."""
     removed: int
     """Lines removed."""
+    summary: str = ""
+    """What it did in substance, made from the real difference; see `substance`."""
+
+
+class BasedOn(msgspec.Struct, frozen=True, array_like=True):
+    """A revision that a session had read."""
+
+    document: int
+    revision: int
+    path: str
+    """Where the document was then."""
 
 
 class Changed(msgspec.Struct, frozen=True, array_like=True, tag="changed", tag_field="$"):
@@ -116,6 +128,8 @@ class Changed(msgspec.Struct, frozen=True, array_like=True, tag="changed", tag_f
     """The refused write that this applies; 0 if none."""
     source: str = ""
     """`file` if the change was made past the coordinator, in the file itself."""
+    based_on: tuple[BasedOn, ...] = ()
+    """What the session had read since its last record that says so."""
 
 
 class Drafted(msgspec.Struct, frozen=True, array_like=True, tag="drafted", tag_field="$"):
@@ -156,6 +170,10 @@ class SessionClosed(msgspec.Struct, frozen=True, array_like=True, tag="closed", 
 
     reason: str
     """`closed`, `expired`, or `superseded by <session id>`, or the client's own word."""
+    based_on: tuple[BasedOn, ...] = ()
+    """What it had read since its last change."""
+    looked: int = 0
+    """The operation as of which it was briefed last; 0 if it never was."""
 
 
 class LeaseGranted(msgspec.Struct, frozen=True, array_like=True, tag="leased", tag_field="$"):

@@ -10,18 +10,21 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from agent_trace_coordinator.core.records import Change, Changed
+from agent_trace_coordinator.core.records import BasedOn, Change, Changed
 from agent_trace_protocol import Action, DocumentType
 
 from .policy_trailers import TrailerFields
 
-__all__ = ["parse_changed", "render_changed"]
+__all__ = ["parse_based_on", "parse_changed", "render_based_on", "render_changed"]
 
 _DOCUMENT: Final = re.compile(r"([0-9]+) ([a-z]+) ([0-9]+) ([a-z]+) (.+)", re.ASCII)
 _CONTENT: Final = re.compile(
     r"([0-9]+) ([0-9]+) ([0-9]+) ([0-9a-f]{64}|-) \+([0-9]+) -([0-9]+)", re.ASCII
 )
 _MOVED_FROM: Final = re.compile(r"([0-9]+) (.+)", re.ASCII)
+_OF_CHANGES: Final = ("Document", "Content", "Moved-From", "Summary")
+_SUMMARY: Final = re.compile(r"([0-9]+) (.+)", re.ASCII)
+_BASED_ON: Final = re.compile(r"([0-9]+)@([0-9]+) (.+)", re.ASCII)
 _ACCEPTS: Final = re.compile(r"draft-([0-9]{1,18})", re.ASCII)
 _APPLIES: Final = re.compile(r"violation-([0-9]{1,18})", re.ASCII)
 
@@ -37,6 +40,8 @@ def render_changed(body: Changed, escape: Callable[[str], str]) -> Iterator[str]
         )
         if change.previous_path:
             yield f"Moved-From: {change.document} {escape(change.previous_path)}\n"
+        if change.summary:
+            yield f"Summary: {change.document} {escape(change.summary)}\n"
     if body.draft:
         yield f"Accepts: draft-{body.draft}\n"
     if body.override:
@@ -45,6 +50,24 @@ def render_changed(body: Changed, escape: Callable[[str], str]) -> Iterator[str]
         yield f"Applies: violation-{body.violation}\n"
     if body.source:
         yield f"Source: {escape(body.source)}\n"
+    yield from render_based_on(body.based_on, escape)
+
+
+def render_based_on(reads: tuple[BasedOn, ...], escape: Callable[[str], str]) -> Iterator[str]:
+    """Yield the trailers of what a session had read."""
+    for read in reads:
+        yield f"Based-On: {read.document}@{read.revision} {escape(read.path)}\n"
+
+
+def parse_based_on(fields: TrailerFields, unescape: Callable[[str], str]) -> tuple[BasedOn, ...]:
+    """Return what a session had read; raises `ValueError` if the trailers are not ours."""
+    reads: list[BasedOn] = []
+    for _, value in fields.take_all("Based-On"):
+        match = _BASED_ON.fullmatch(value)
+        if match is None:
+            raise ValueError("a trailer Based-On is not readable")
+        reads.append(BasedOn(int(match[1]), int(match[2]), unescape(match[3])))
+    return tuple(reads)
 
 
 def parse_changed(fields: TrailerFields, message: str, unescape: Callable[[str], str]) -> Changed:
@@ -52,17 +75,19 @@ def parse_changed(fields: TrailerFields, message: str, unescape: Callable[[str],
     accepts = fields.take_match("Accepts", _ACCEPTS)[1] if "Accepts" in fields else 0
     applies = fields.take_match("Applies", _APPLIES)[1] if "Applies" in fields else 0
     return Changed(
-        changes=tuple(_changes(fields.take_all("Document", "Content", "Moved-From"), unescape)),
+        changes=tuple(_changes(fields.take_all(*_OF_CHANGES), unescape)),
         message=message,
         draft=int(accepts),
         override=fields.take_text("Override"),
         violation=int(applies),
         source=fields.take_text("Source"),
+        based_on=parse_based_on(fields, unescape),
     )
 
 
 def _changes(lines: list[tuple[str, str]], unescape: Callable[[str], str]) -> Iterator[Change]:
-    """Yield the changes: for each a `Document`, a `Content`, and after a move a `Moved-From`."""
+    """Yield the changes: for each a `Document`, a `Content`, after a move a `Moved-From`, and
+    a `Summary` if there is one."""
     lines.reverse()
     while lines:
         document = _next(lines, "Document", _DOCUMENT)
@@ -70,7 +95,10 @@ def _changes(lines: list[tuple[str, str]], unescape: Callable[[str], str]) -> It
         moved = None
         if lines and lines[-1][0] == "Moved-From":
             moved = _next(lines, "Moved-From", _MOVED_FROM)
-        if content[1] != document[1] or (moved is not None and moved[1] != document[1]):
+        summary = None
+        if lines and lines[-1][0] == "Summary":
+            summary = _next(lines, "Summary", _SUMMARY)
+        if any(each is not None and each[1] != document[1] for each in (content, moved, summary)):
             raise ValueError("the trailers of two documents are mixed up")
         yield Change(
             document=int(document[1]),
@@ -84,6 +112,7 @@ def _changes(lines: list[tuple[str, str]], unescape: Callable[[str], str]) -> It
             size=int(content[3]),
             added=int(content[5]),
             removed=int(content[6]),
+            summary="" if summary is None else unescape(summary[2]),
         )
 
 

@@ -34,7 +34,7 @@ from agent_trace_coordinator.core.records import (
 from agent_trace_protocol import Action, Actor
 
 from .base import Entry
-from .change_trailers import render_changed
+from .change_trailers import render_based_on, render_changed
 from .draft_trailers import render_drafted
 from .escaping import escape_line, quote_path
 from .lease_trailers import render_lease
@@ -160,6 +160,9 @@ def _message(record: Record, chain: bytes) -> str:
         if body.reason:
             subject += f": {escape_line(body.reason)}"
             details.append(f"Reason: {escape_line(body.reason)}\n")
+        if body.looked:
+            details.append(f"Looked: {body.looked}\n")
+        details += render_based_on(body.based_on, escape_line)
     if len(subject) > SUBJECT_LENGTH_MAX:
         subject = subject[: SUBJECT_LENGTH_MAX - 3] + "..."
     fingerprint = f"Fingerprint: {record.fingerprint.hex()}\n" if record.fingerprint else ""

@@ -16,7 +16,7 @@ from agent_trace_coordinator.core.records import (
 )
 from agent_trace_protocol import Action, Actor, SessionKind
 
-from .change_trailers import parse_changed
+from .change_trailers import parse_based_on, parse_changed
 from .commit import BODY_INDENT
 from .draft_trailers import parse_drafted
 from .escaping import ForeignCommit, unescape_line
@@ -39,7 +39,9 @@ _NUMBER: Final = re.compile(r"[0-9]{1,19}", re.ASCII)
 _CHAIN: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _TRAILER: Final = re.compile(r"([A-Z][a-zA-Z-]*): (.*)", re.ASCII)
 
-_REPEATED: Final = frozenset({"Document", "Content", "Moved-From", "Kept", "Diff"})
+_REPEATED: Final = frozenset(
+    {"Document", "Content", "Moved-From", "Summary", "Based-On", "Kept", "Diff"}
+)
 """Trailers of which a commit may have many."""
 
 
@@ -70,7 +72,11 @@ def parse_trailers(message: str) -> CommitTrailers:
         elif action is Action.OPEN:
             body = _opened(fields)
         elif action is Action.CLOSE:
-            body = SessionClosed(reason=fields.take_text("Reason"))
+            body = SessionClosed(
+                reason=fields.take_text("Reason"),
+                based_on=parse_based_on(fields, unescape_line),
+                looked=fields.take_number("Looked") if "Looked" in fields else 0,
+            )
         elif action is Action.DRAFT:
             body = parse_drafted(fields, unescape_line)
         else:
