@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -17,9 +16,8 @@ from agent_trace_protocol import (
     SessionKind,
     parse_agent_name,
 )
-from agent_trace_protocol.limits import AGENT_NAME_LENGTH_MAX
 
-from .naming import host_agent_name
+from .naming import fitted_name, host_agent_name
 from .store import find_store
 
 __all__ = [
@@ -122,9 +120,7 @@ def _login_name() -> AgentName:
     except (KeyError, OSError, ImportError):
         # A container's user often has no entry in the password file.
         login = ""
-    name = re.sub(r"[^a-z0-9._-]+", "-", login.lower()).lstrip("._-")
-    name = name[:AGENT_NAME_LENGTH_MAX].rstrip("._-")
-    return AgentName("user") if name in {"", "system"} else parse_agent_name(name)
+    return fitted_name(login) or AgentName("user")
 
 
 def find_target(store: str | os.PathLike[str] | None = None) -> tuple[Path | None, str]:

@@ -23,7 +23,9 @@ LOOK_SECONDS: Final = 1.0
 """How often to look where the system does not tell of itself."""
 
 
-async def wait_host_gone(*, parent: bool = True, stdin: bool = True) -> str:
+async def wait_host_gone(
+    *, parent: bool = True, stdin: bool = True, descriptor: int | None = None
+) -> str:
     """Wait until the host is gone, and return how that was noticed.
 
     Waits for ever if there is nothing to watch: no parent, and an input that is a file or nothing.
@@ -32,6 +34,7 @@ async def wait_host_gone(*, parent: bool = True, stdin: bool = True) -> str:
     Args:
         parent: whether to watch the process that started this one.
         stdin: whether to watch for the other end of standard input being closed.
+        descriptor: another one for standard input, if something else is in its place by now.
     """
     reasons: list[str] = []
     async with anyio.create_task_group() as group:
@@ -42,14 +45,15 @@ async def wait_host_gone(*, parent: bool = True, stdin: bool = True) -> str:
             group.cancel_scope.cancel()
 
         async def watch_stdin() -> None:
-            await _wait_hung_up(sys.stdin.fileno())
+            await _wait_hung_up(sys.stdin.fileno() if descriptor is None else descriptor)
             reasons.append("its standard input was closed")
             group.cancel_scope.cancel()
 
         # The first process has no parent, and its children are nobody's when their own has ended.
         if parent and _PARENT > 1:
             group.start_soon(watch_parent)
-        if stdin and sys.stdin is not None and not sys.stdin.closed:
+        there = descriptor is not None or (sys.stdin is not None and not sys.stdin.closed)
+        if stdin and there:
             group.start_soon(watch_stdin)
         await anyio.sleep_forever()
     return reasons[0]

@@ -7,12 +7,14 @@ always the same name, so that all commands of one session are one agent, and tho
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from typing import Final
 
-from agent_trace_protocol import AgentName
+from agent_trace_protocol import AgentName, InvalidRequest, parse_agent_name
+from agent_trace_protocol.limits import AGENT_NAME_LENGTH_MAX
 
-__all__ = ["HOST_VARIABLES", "host_agent_name", "memorable_name"]
+__all__ = ["HOST_VARIABLES", "fitted_name", "host_agent_name", "memorable_name"]
 
 HOST_VARIABLES: Final = ("CLAUDE_CODE_SESSION_ID", "CODEX_THREAD_ID")
 """Variables in which agent hosts name the session that a command belongs to. Those that only say
@@ -59,3 +61,14 @@ def memorable_name(seed: str) -> AgentName:
     number, adjective = divmod(number, len(_ADJECTIVES))
     number, noun = divmod(number, len(_NOUNS))
     return AgentName(f"{_ADJECTIVES[adjective]}-{_NOUNS[noun]}-{number % _NUMBERS}")
+
+
+def fitted_name(text: str) -> AgentName | None:
+    """Return a name that somebody else made, such as a login or a program's, so that it fits the
+    law of names; None if nothing is left of it."""
+    name = re.sub(r"[^a-z0-9._-]+", "-", text.lower()).lstrip("._-")
+    name = name[:AGENT_NAME_LENGTH_MAX].rstrip("._-")
+    try:
+        return parse_agent_name(name)
+    except InvalidRequest:
+        return None

@@ -121,6 +121,7 @@ class SyncAgent:
     transact = _blocking(Agent.transact)
     read = _blocking(Agent.read)
     list = _blocking(Agent.list)
+    document_page = _blocking(Agent.document_page)
     log = _blocking(Agent.log)
     permissions = _blocking(Agent.permissions)
     unlock = _blocking(Agent.unlock)

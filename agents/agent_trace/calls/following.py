@@ -17,11 +17,24 @@ from agent_trace_protocol.limits import (
 
 from .base import Calls, choice
 
-__all__ = ["Following"]
+__all__ = ["CHANGES", "POLL_SECONDS", "Following"]
 
 POLL_SECONDS: Final = 30.0
 """How long one request of a follower waits; then it asks again. Proxies and people who look at a
 connection like to see that somebody is there."""
+
+CHANGES: Final = (
+    Action.CREATE,
+    Action.PUT,
+    Action.APPEND,
+    Action.EDIT,
+    Action.DELETE,
+    Action.MOVE,
+    Action.RESTORE,
+    Action.MERGE,
+    Action.RECLASSIFY,
+)
+"""What is waited for by who waits for a change: something about a document is other than before."""
 
 
 class Following(Calls):

@@ -58,15 +58,31 @@ class Reading(Calls):
             prefix: only paths that start with this text.
             type: only documents of this type.
         """
-        kind = None if type is None else choice(DocumentType, type)
         documents: list[DocumentInfo] = []
         while True:
             after = documents[-1].path if documents else ""
-            request = ListDocuments(after, PAGE_ENTRIES_MAX, kind, prefix)
-            page = await self._ask(request, Page)
+            page = await self.document_page(after, prefix=prefix, type=type)
             documents += page.documents
             if not page.more or not page.documents:
                 return tuple(documents)
+
+    async def document_page(
+        self,
+        after: str = "",
+        *,
+        limit: int = PAGE_ENTRIES_MAX,
+        prefix: str = "",
+        type: DocumentType | str | None = None,
+    ) -> Page:
+        """Return what is known of the documents whose paths come after one, ordered by path.
+
+        Args:
+            limit: at most so many, up to 1000.
+
+        Other arguments as for `list`, which goes on to the end.
+        """
+        kind = None if type is None else choice(DocumentType, type)
+        return await self._ask(ListDocuments(after, limit, kind, prefix), Page)
 
     async def log(
         self,

@@ -11,7 +11,7 @@ from typing import Final
 import anyio
 import click
 
-from agent_trace.calls.following import POLL_SECONDS
+from agent_trace.calls.following import CHANGES, POLL_SECONDS
 from agent_trace.client import Agent
 from agent_trace_protocol import Action, EventPage, LogEntry
 
@@ -22,19 +22,6 @@ from .output import as_builtins, emit_json, local_time, shown
 __all__ = ["COMMANDS"]
 
 EXIT_NOTHING_CHANGED: Final = 1
-
-_CHANGES: Final = (
-    Action.CREATE,
-    Action.PUT,
-    Action.APPEND,
-    Action.EDIT,
-    Action.DELETE,
-    Action.MOVE,
-    Action.RESTORE,
-    Action.MERGE,
-    Action.RECLASSIFY,
-)
-"""What `wait` waits for: something about a document is other than before."""
 
 
 def _show(face: Face, event: LogEntry) -> None:
@@ -110,7 +97,7 @@ def wait(face: Face, path: str, since: int | None, author: str, timeout: float |
                     wait_seconds=POLL_SECONDS,
                     path=target,
                     author=author,
-                    actions=_CHANGES,
+                    actions=CHANGES,
                 )
                 if page.events:
                     return page

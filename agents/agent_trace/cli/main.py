@@ -46,6 +46,7 @@ _COMMANDS: Final = {
     "read": "reading",
     "ls": "reading",
     "log": "reading",
+    "mcp": "gateway",
     "completion": "completion",
 }
 

@@ -1,0 +1,181 @@
+"""Tools by which agents keep out of each other's way: leases, and waiting for a change."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+import anyio
+import msgspec
+from msgspec import Meta
+
+from agent_trace.calls.following import CHANGES
+from agent_trace_protocol import LeaseInfo, LogEntry, NotFound
+from agent_trace_protocol.limits import LEASE_SECONDS_DEFAULT
+
+from .reading import HistoryEntry, event_line, history_entry
+from .tools import Call, Outcome, Profile, Tool, adding, changing, reading
+
+__all__ = ["TOOLS"]
+
+WAIT_SECONDS_MAX: Final = 300.0
+LEASE_WAIT_SECONDS_MAX: Final = 300.0
+
+PROGRESS_SECONDS: Final = 5.0
+"""How often a client that waits hears that somebody is there."""
+
+_FULL: Final = frozenset({Profile.FULL})
+
+
+# ---- leases -----------------------------------------------------------------------------------
+
+
+class AcquireLease(msgspec.Struct, forbid_unknown_fields=True):
+    path: Annotated[str, Meta(description="a document, or a glob such as src/**")]
+    wait_seconds: Annotated[float, Meta(ge=0, le=LEASE_WAIT_SECONDS_MAX)] = 0
+    shared: bool = False
+
+
+class HeldLease(msgspec.Struct, omit_defaults=True):
+    path: str
+    token: int
+    holder: str
+    left_seconds: float
+    shared: bool = False
+
+
+class HeldLeases(msgspec.Struct, omit_defaults=True):
+    leases: list[HeldLease]
+
+
+def _held(info: LeaseInfo) -> HeldLease:
+    return HeldLease(info.path, info.token, info.holder, round(info.left_seconds, 1), info.shared)
+
+
+def _lease_line(info: LeaseInfo) -> str:
+    kind = "shared lease" if info.shared else "lease"
+    return f"{info.path}: {kind} {info.token} of {info.holder}, {info.left_seconds:.0f} s left"
+
+
+async def acquire_lease(call: Call, given: AcquireLease) -> Outcome:
+    lease = await call.agent.acquire(
+        given.path,
+        shared=given.shared,
+        ttl_seconds=LEASE_SECONDS_DEFAULT,
+        wait_seconds=given.wait_seconds,
+    )
+    text = f"{given.path}: lease {lease.token} is yours until you release it or this session ends"
+    return Outcome(text, HeldLeases([_held(lease.info)]))
+
+
+class ReleaseLease(msgspec.Struct, forbid_unknown_fields=True):
+    path: str
+
+
+async def release_lease(call: Call, given: ReleaseLease) -> Outcome:
+    mine = await call.agent.leases(session=call.agent.session_id)
+    found = [info for info in mine.leases if info.path == given.path]
+    if not found:
+        held = ", ".join(info.path for info in mine.leases) or "none"
+        raise NotFound(f"you hold no lease on {given.path}; those you hold: {held}")
+    for info in found:
+        await call.agent.release(info.token)
+    return Outcome(f"{given.path}: released", HeldLeases([]))
+
+
+class ListLeases(msgspec.Struct, forbid_unknown_fields=True):
+    path: Annotated[str, Meta(description="only those that cover it; else all")] = ""
+
+
+async def list_leases(call: Call, given: ListLeases) -> Outcome:
+    found = await call.agent.leases(given.path)
+    lines = [_lease_line(info) for info in found.leases]
+    lines += [f"{each.path}: {each.name} waits" for each in found.waiters]
+    leases = [_held(info) for info in found.leases]
+    return Outcome("\n".join(lines) or "no leases", HeldLeases(leases))
+
+
+# ---- wait_for_change --------------------------------------------------------------------------
+
+
+class WaitForChange(msgspec.Struct, forbid_unknown_fields=True):
+    path: Annotated[str, Meta(description="a document or a glob; else any")] = ""
+    since: Annotated[int | None, Meta(description="the cursor of the last wait; else now")] = None
+    timeout_seconds: Annotated[float, Meta(gt=0, le=WAIT_SECONDS_MAX)] = 30
+
+
+class Changes(msgspec.Struct):
+    cursor: int
+    changes: list[HistoryEntry]
+
+
+async def wait_for_change(call: Call, given: WaitForChange) -> Outcome:
+    cursor = call.agent.seq if given.since is None else given.since
+    others: list[LogEntry] = []
+
+    async def wait() -> None:
+        nonlocal cursor
+        while not others:
+            page = await call.agent.event_page(
+                cursor, wait_seconds=given.timeout_seconds, path=given.path, actions=CHANGES
+            )
+            cursor = page.cursor
+            # What the caller did itself is no news to it.
+            others.extend(each for each in page.events if each.session != call.agent.session_id)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(_report_waiting, call, given)
+        with anyio.move_on_after(given.timeout_seconds):
+            await wait()
+        group.cancel_scope.cancel()
+    lines = [event_line(each) for each in others] or ["nothing changed"]
+    lines.append(f"next: wait_for_change(since={cursor})")
+    return Outcome("\n".join(lines), Changes(cursor, [history_entry(each) for each in others]))
+
+
+async def _report_waiting(call: Call, given: WaitForChange) -> None:
+    waited = 0.0
+    while True:
+        await call.progress(waited, given.timeout_seconds, "waiting")
+        await anyio.sleep(PROGRESS_SECONDS)
+        waited += PROGRESS_SECONDS
+
+
+TOOLS: Final[tuple[Tool[Any], ...]] = (
+    Tool(
+        "wait_for_change",
+        "Wait until somebody else changes a document. Says what changed, and the cursor for the "
+        "next wait.",
+        WaitForChange,
+        wait_for_change,
+        reading(),
+        Changes,
+        _FULL,
+    ),
+    Tool(
+        "acquire_lease",
+        "Tell others that you work on a document or glob, for as long as you are connected.",
+        AcquireLease,
+        acquire_lease,
+        adding(),
+        HeldLeases,
+        _FULL,
+    ),
+    Tool(
+        "release_lease",
+        "Give a lease of yours back.",
+        ReleaseLease,
+        release_lease,
+        changing(idempotent=True),
+        HeldLeases,
+        _FULL,
+    ),
+    Tool(
+        "list_leases",
+        "Who works on what, and who waits.",
+        ListLeases,
+        list_leases,
+        reading(),
+        HeldLeases,
+        _FULL,
+    ),
+)

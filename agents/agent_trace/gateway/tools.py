@@ -1,0 +1,180 @@
+"""Tools: what one is, which of them a client sees, and how a call is carried out.
+
+The tools themselves are in `reading`, `writing` and `coordination`. Their order and their texts
+are constant: hosts keep them in caches, and people have approved them.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Final, Generic, TypeVar, cast
+
+import msgspec
+from mcp.types import CallToolResult, TextContent, ToolAnnotations
+from mcp.types import Tool as Definition
+
+from agent_trace.client import Agent
+from agent_trace_protocol import AgentTraceError
+
+from .convert import error_text
+from .schema import arguments_of, schema_of
+from .seats import Seat
+
+__all__ = [
+    "Call",
+    "Outcome",
+    "Profile",
+    "Tool",
+    "Toolbox",
+    "adding",
+    "changing",
+    "destroying",
+    "reading",
+]
+
+_A = TypeVar("_A", bound=msgspec.Struct)
+
+HANDLE: Final = "session"
+"""The argument in which a client of a stateless transport says which of its sessions it means."""
+
+
+class Profile(StrEnum):
+    """How many tools a client is offered. Each costs its definition in every conversation."""
+
+    MINIMAL = "minimal"
+    DEFAULT = "default"
+    FULL = "full"
+
+
+async def _silent(done: float, total: float | None, message: str) -> None:
+    """Tell nobody about progress."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of a tool, and who makes it."""
+
+    agent: Agent
+    seat: Seat
+    progress: Callable[[float, float | None, str], Awaitable[None]] = _silent
+    """Tells a client that asked for it how far the call has come."""
+    mark: str = field(default_factory=lambda: secrets.token_hex(4))
+    """Stands around stored text in this answer; see `convert.fenced`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a call has to say."""
+
+    text: str
+    """Stands alone."""
+    structured: msgspec.Struct | None = None
+    """The same for programs; stands alone as well, for hosts show either to their model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tool(Generic[_A]):
+    """One tool."""
+
+    name: str
+    description: str
+    arguments: type[_A]
+    run: Callable[[Call, _A], Awaitable[Outcome]]
+    annotations: ToolAnnotations
+    result: type[msgspec.Struct] | None = None
+    """What `Outcome.structured` is. None for tools whose result is one long text: hosts would show
+    it twice, or, if only its description were structured, not at all."""
+    profiles: frozenset[Profile] = frozenset({Profile.DEFAULT, Profile.FULL})
+
+    def definition(self, *, handles: bool = False) -> Definition:
+        """Return the tool as clients see it.
+
+        Args:
+            handles: whether calls may name a session.
+        """
+        schema = schema_of(self.arguments)
+        if handles:
+            properties = {**schema.get("properties", {}), HANDLE: {"type": "string"}}
+            schema = {**schema, "properties": properties}
+        return Definition(
+            name=self.name,
+            description=self.description,
+            input_schema=schema,
+            output_schema=None if self.result is None else schema_of(self.result),
+            annotations=self.annotations,
+        )
+
+    async def call(self, call: Call, given: dict[str, Any] | None) -> CallToolResult:
+        """Carry a call out; what is refused is a result as well, for the model to read."""
+        try:
+            outcome = await self.run(call, arguments_of(self.arguments, given))
+        except AgentTraceError as error:
+            return failed(error, call.mark)
+        structured = outcome.structured
+        return CallToolResult(
+            content=[TextContent(type="text", text=outcome.text)],
+            structured_content=None if structured is None else msgspec.to_builtins(structured),
+        )
+
+
+def failed(error: AgentTraceError, mark: str | None = None) -> CallToolResult:
+    """Return a refusal as a result. Only text: hosts that prefer structure would show no error."""
+    text = error_text(error, mark or secrets.token_hex(4))
+    return CallToolResult(content=[TextContent(type="text", text=text)], is_error=True)
+
+
+def reading() -> ToolAnnotations:
+    """Return the hints of a tool that changes nothing."""
+    return ToolAnnotations(read_only_hint=True, open_world_hint=False)
+
+
+def adding(*, idempotent: bool = False) -> ToolAnnotations:
+    """Return the hints of a tool that only adds to what is there."""
+    return ToolAnnotations(
+        read_only_hint=False,
+        destructive_hint=False,
+        idempotent_hint=idempotent,
+        open_world_hint=False,
+    )
+
+
+def changing(*, idempotent: bool = False) -> ToolAnnotations:
+    """Return the hints of a tool that makes a new revision of a document.
+
+    Not destructive: every revision stays readable and can be restored, and a document is never
+    replaced that the client has not seen as it is.
+    """
+    return adding(idempotent=idempotent)
+
+
+def destroying() -> ToolAnnotations:
+    """Return the hints of a tool that takes a document away, though its history stays."""
+    return ToolAnnotations(
+        read_only_hint=False, destructive_hint=True, idempotent_hint=False, open_world_hint=False
+    )
+
+
+class Toolbox:
+    """The tools that the clients of one gateway see; fixed when it starts."""
+
+    def __init__(
+        self, tools: Sequence[Tool[Any]], profile: Profile, *, handles: bool = False
+    ) -> None:
+        chosen = [tool for tool in tools if profile in tool.profiles]
+        self._tools: Mapping[str, Tool[Any]] = {tool.name: tool for tool in chosen}
+        self.definitions: Final = tuple(tool.definition(handles=handles) for tool in chosen)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._tools
+
+    def __getitem__(self, name: str) -> Tool[Any]:
+        return self._tools[name]
+
+    def schema(self, name: str) -> Mapping[str, Any] | None:
+        """Return the schema of a tool's arguments; None if there is no such tool."""
+        found = (each for each in self.definitions if each.name == name)
+        definition = next(found, None)
+        return None if definition is None else cast("Mapping[str, Any]", definition.input_schema)

@@ -1,0 +1,260 @@
+"""Tools that change documents.
+
+A document is never replaced unseen: a write is bound to the revision that its client has seen
+last, so what somebody else has written meanwhile comes back as a conflict, with both texts kept.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from msgspec import Meta
+
+from agent_trace.results import Written
+from agent_trace_protocol import Action, AgentTraceError, Conflict, Durability
+
+from .convert import COMMIT_DIGITS, acknowledged
+from .tools import Call, Outcome, Profile, Tool, adding, changing, destroying
+
+__all__ = ["TOOLS"]
+
+_EVERYWHERE: Final = frozenset(Profile)
+_FULL: Final = frozenset({Profile.FULL})
+
+_GIT: Final = Durability.GIT
+"""A model does not notice the milliseconds, and `git show` of the commit is proof."""
+
+Kind = Literal["plan", "scratch"]
+Why = Annotated[str, Meta(description="why, in one line")]
+
+
+class Change(msgspec.Struct, omit_defaults=True):
+    """What a write made."""
+
+    path: str
+    revision: int
+    commit: str = ""
+
+
+async def _told(call: Call, written: Written) -> Outcome:
+    gone = written.action is Action.DELETE
+    call.seat.saw(written.path, 0 if gone else written.revision)
+    trouble = ""
+    if not written.commit:
+        try:
+            trouble = (await call.agent.status()).trouble
+        except AgentTraceError:
+            # The explanation is a courtesy; its loss must not look like the loss of the write.
+            trouble = ""
+    change = Change(written.path, written.revision, written.commit[:COMMIT_DIGITS])
+    return Outcome(acknowledged(written, trouble), change)
+
+
+# ---- write_file -------------------------------------------------------------------------------
+
+
+class WriteFile(msgspec.Struct, forbid_unknown_fields=True):
+    path: str
+    content: str
+    type: Annotated[Kind | None, Meta(description="of a new document; scratch if not given")] = None
+    if_revision: Annotated[
+        int | None, Meta(description="the one you replace (0: none); else the one you read last")
+    ] = None
+    message: Why = ""
+
+
+async def write_file(call: Call, given: WriteFile) -> Outcome:
+    expected = given.if_revision
+    if expected is None:
+        expected = call.seat.seen(given.path) or 0
+    written = await call.agent.write(
+        given.path,
+        given.content,
+        if_revision=expected,
+        type=given.type,
+        durability=_GIT,
+        message=given.message,
+    )
+    return await _told(call, written)
+
+
+# ---- edit_file, append_file -------------------------------------------------------------------
+
+
+class EditFile(msgspec.Struct, forbid_unknown_fields=True):
+    path: str
+    old_string: Annotated[str, Meta(description="exact text, which occurs once")]
+    new_string: str
+    replace_all: bool = False
+    message: Why = ""
+
+
+async def edit_file(call: Call, given: EditFile) -> Outcome:
+    written = await call.agent.edit(
+        given.path,
+        given.old_string,
+        given.new_string,
+        all=given.replace_all,
+        durability=_GIT,
+        message=given.message,
+    )
+    return await _told(call, written)
+
+
+class AppendFile(msgspec.Struct, forbid_unknown_fields=True):
+    path: str
+    content: Annotated[str, Meta(description="whole lines")]
+    message: Why = ""
+
+
+async def append_file(call: Call, given: AppendFile) -> Outcome:
+    ending = "" if not given.content or given.content.endswith("\n") else "\n"
+    written = await call.agent.append(
+        given.path, given.content + ending, durability=_GIT, message=given.message
+    )
+    return await _told(call, written)
+
+
+# ---- accept_draft -----------------------------------------------------------------------------
+
+
+class AcceptDraft(msgspec.Struct, forbid_unknown_fields=True):
+    draft: str
+
+
+async def accept_draft(call: Call, given: AcceptDraft) -> Outcome:
+    return await _told(call, await call.agent.accept(given.draft, durability=_GIT))
+
+
+# ---- add_document, move_file, delete_file, restore_file ---------------------------------------
+
+
+class AddDocument(msgspec.Struct, forbid_unknown_fields=True):
+    path: str
+    type: Kind = "scratch"
+
+
+async def add_document(call: Call, given: AddDocument) -> Outcome:
+    return await _told(call, await call.agent.add(given.path, given.type, durability=_GIT))
+
+
+class MoveFile(msgspec.Struct, forbid_unknown_fields=True):
+    source: str
+    destination: str
+    message: Why = ""
+
+
+async def move_file(call: Call, given: MoveFile) -> Outcome:
+    written = await call.agent.move(
+        given.source, given.destination, durability=_GIT, message=given.message
+    )
+    call.seat.saw(given.source, 0)
+    return await _told(call, written)
+
+
+class DeleteFile(msgspec.Struct, forbid_unknown_fields=True):
+    path: str
+    message: Why = ""
+
+
+async def delete_file(call: Call, given: DeleteFile) -> Outcome:
+    seen = call.seat.seen(given.path)
+    if not seen:
+        current = await call.agent.read(given.path)
+        raise Conflict(
+            f"{current} is not what you have read last: you have read nothing of it; read it "
+            "before you remove it"
+        )
+    written = await call.agent.delete(
+        given.path, if_revision=seen, durability=_GIT, message=given.message
+    )
+    return await _told(call, written)
+
+
+class RestoreFile(msgspec.Struct, forbid_unknown_fields=True):
+    path: str
+    revision: Annotated[int, Meta(ge=1)]
+    message: Why = ""
+
+
+async def restore_file(call: Call, given: RestoreFile) -> Outcome:
+    written = await call.agent.restore(
+        given.path, given.revision, durability=_GIT, message=given.message
+    )
+    return await _told(call, written)
+
+
+TOOLS: Final[tuple[Tool[Any], ...]] = (
+    Tool(
+        "write_file",
+        "Create a document, or replace one that you have read. If somebody changed it since, "
+        "nothing is lost: the error shows their change and keeps your text as a draft.",
+        WriteFile,
+        write_file,
+        changing(idempotent=True),
+        Change,
+        _EVERYWHERE,
+    ),
+    Tool(
+        "edit_file",
+        "Replace exact text in a document. Prefer it to write_file for small changes.",
+        EditFile,
+        edit_file,
+        changing(),
+        Change,
+        _EVERYWHERE,
+    ),
+    Tool(
+        "append_file",
+        "Add lines to the end of a document; creates it if there is none.",
+        AppendFile,
+        append_file,
+        adding(),
+        Change,
+    ),
+    Tool(
+        "accept_draft",
+        "Write the text that a conflict kept as a draft, merged with what changed meanwhile.",
+        AcceptDraft,
+        accept_draft,
+        changing(idempotent=True),
+        Change,
+        _EVERYWHERE,
+    ),
+    Tool(
+        "add_document",
+        "Make a file that lies in the store's folder already a document.",
+        AddDocument,
+        add_document,
+        adding(idempotent=True),
+        Change,
+    ),
+    Tool(
+        "move_file",
+        "Rename a document; its type and history stay.",
+        MoveFile,
+        move_file,
+        changing(),
+        Change,
+        _FULL,
+    ),
+    Tool(
+        "delete_file",
+        "Remove a document that you have read; restore_file brings it back.",
+        DeleteFile,
+        delete_file,
+        destroying(),
+        Change,
+        _FULL,
+    ),
+    Tool(
+        "restore_file",
+        "Make an earlier revision of a document, also of a removed one, the newest.",
+        RestoreFile,
+        restore_file,
+        changing(),
+        Change,
+        _FULL,
+    ),
+)

@@ -1,0 +1,68 @@
+"""The SDK's own client, connected to a gateway that is a process of its own."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from mcp.client import Client
+from mcp.client.stdio import StdioServerParameters, stdio_client
+from mcp.types import CallToolResult, Implementation, TextContent
+
+__all__ = ["ERAS", "NEW", "OLD", "REVISIONS", "called", "refused", "stdio_gateway", "text_of"]
+
+OLD: Final = "legacy"
+NEW: Final = "auto"
+ERAS: Final = (OLD, NEW)
+"""The handshake of the revisions up to 2025-11-25, and the envelopes of those since 2026-07-28, for
+which the client asks first."""
+
+REVISIONS: Final = {OLD: "2025-11-25", NEW: "2026-07-28"}
+
+COMMAND: Final = (sys.executable, "-c", "from agent_trace.cli import main; main()", "mcp")
+
+
+@asynccontextmanager
+async def stdio_gateway(
+    root: Path,
+    *arguments: str,
+    mode: str = NEW,
+    name: str = "scribe",
+    environment: Mapping[str, str] | None = None,
+) -> AsyncGenerator[Client, None]:
+    """Connect to a gateway on standard input and output, as a host named `name` does."""
+    parameters = StdioServerParameters(
+        command=COMMAND[0],
+        args=[*COMMAND[1:], "--store", str(root), *arguments],
+        env={**(environment or {}), "PYTHONPATH": os.environ.get("PYTHONPATH", "")},
+    )
+    info = Implementation(name=name, version="1.0")
+    async with Client(stdio_client(parameters), mode=mode, client_info=info) as client:
+        yield client
+
+
+def text_of(result: CallToolResult) -> str:
+    """Return the one text that a result has."""
+    (content,) = result.content
+    assert isinstance(content, TextContent)
+    return content.text
+
+
+async def called(client: Client, tool: str, **arguments: Any) -> str:
+    """Call a tool, which must succeed, and return its text."""
+    result = await client.call_tool(tool, arguments)
+    text = text_of(result)
+    assert not result.is_error, text
+    return text
+
+
+async def refused(client: Client, tool: str, **arguments: Any) -> str:
+    """Call a tool, which must be refused, and return what is said."""
+    result = await client.call_tool(tool, arguments)
+    assert result.is_error, text_of(result)
+    assert result.structured_content is None
+    return text_of(result)
