@@ -27,6 +27,8 @@ class Written:
     """Lines removed."""
     warnings: tuple[LeaseInfo, ...] = ()
     """Leases of others that cover what was written."""
+    notices: tuple[str, ...] = ()
+    """What was done and should be looked at, such as a line that may be a credential."""
 
     def __str__(self) -> str:
         return f"{self.path}@{self.revision}"
@@ -43,6 +45,8 @@ class Transaction:
     """One per operation, in order."""
     warnings: tuple[LeaseInfo, ...] = ()
     """Leases of others that cover what was written."""
+    notices: tuple[str, ...] = ()
+    """What was done and should be looked at, such as a line that may be a credential."""
 
     def __str__(self) -> str:
         return ", ".join(map(str, self.results))

@@ -93,6 +93,9 @@ class Committed(_Message, frozen=True, tag="committed"):
     warnings: tuple[LeaseInfo, ...] = ()
     """Leases of others that cover what was written, when leases are advisory. A repeated request is
     answered without them."""
+    notices: tuple[str, ...] = ()
+    """What was done and should be looked at, such as a line that may be a credential; one sentence
+    each. A repeated request is answered without them."""
 
 
 class Document(_Message, frozen=True, tag="document"):

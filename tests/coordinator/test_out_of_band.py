@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import random
+import string
+
 import pytest
 
+from agent_trace_coordinator.core.inputs import FoundFile
 from agent_trace_coordinator.core.records import Changed, Violated
 from agent_trace_coordinator.core.state import Rules
 from agent_trace_protocol import (
+    AcquireLease,
     Action,
     Actor,
     ApplyViolation,
     DocumentType,
+    Events,
+    Leased,
     Put,
     Read,
     Unlock,
@@ -182,3 +189,103 @@ def test_the_same_content_again_and_again_is_one_violation() -> None:
     assert sum(isinstance(entry.record.body, Violated) for entry in desk.entries) == 1
     assert len(desk.put_back) == 50
     assert list(desk.state.repeats.values()) == [50]
+
+
+def changed(desk: Desk) -> Changed:
+    body = desk.entries[-1].record.body
+    assert isinstance(body, Changed), body
+    return body
+
+
+@pytest.mark.parametrize(
+    ("type", "live", "adopted"),
+    [
+        (DocumentType.PLAN, (), True),
+        (DocumentType.SCRATCH, ("planner",), True),
+        (DocumentType.REFERENCE, (), True),
+        (DocumentType.REFERENCE, ("planner",), False),
+        (DocumentType.CONTEXT, ("ben",), False),
+        (DocumentType.LOG, ("ben",), False),
+    ],
+)
+def test_a_renamed_file_takes_its_document_with_it(
+    type: DocumentType, live: tuple[str, ...], adopted: bool
+) -> None:
+    desk, _ = store(type, *live)
+    before = desk.state.document_at("a.md")
+    assert before is not None
+    desk.change_files(FoundFile("a.md", None, moved_to="notes/b.md"))
+    after = desk.state.document_at("notes/b.md")
+    if adopted:
+        assert after is not None and desk.state.document_at("a.md") is None
+        assert (after.id, after.revision, after.type) == (before.id, 2, type)
+        assert (changed(desk).changes[0].action, desk.put_back) == (Action.MOVE, [])
+    else:
+        assert after is None and desk.put_back == ["a.md"]
+        assert violation(desk).path == "a.md -> notes/b.md"
+
+
+@pytest.mark.parametrize(
+    "new_path",
+    ["context.md", "B.md", "other/a.md", "b.md/a.md", "o\u0308.md", ".git/x", "a b.md ", "CON"],
+)
+def test_a_document_follows_its_file_only_to_where_it_may_be(new_path: str) -> None:
+    desk, user = store(DocumentType.PLAN, "ben")
+    user.put("b.md", "here\n")
+    user.put("other/a.md/x.md", "here\n")
+    desk.change_files(FoundFile("a.md", None, moved_to=new_path))
+    assert violation(desk).rule == "file-was-renamed"
+    assert desk.put_back == ["a.md"] and text(desk) == b"1\n2\n3\n4\n5\n"
+
+
+def test_a_renamed_directory_is_one_transaction_and_no_two_twins_come_of_it() -> None:
+    desk, user = store()
+    for name in ("x", "y", "z"):
+        user.put(f"old/{name}.md", "text\n")
+    count = len(desk.entries)
+    desk.change_files(
+        FoundFile("old/x.md", None, moved_to="new/x.md"),
+        FoundFile("old/y.md", None, moved_to="new/y.md"),
+        FoundFile("old/z.md", None, moved_to="new/X.md"),
+    )
+    assert [type(entry.record.body) for entry in desk.entries[count:]] == [Changed, Violated]
+    assert desk.state.paths == ["a.md", "new/x.md", "new/y.md", "old/z.md"]
+
+
+def test_a_lease_follows_a_renamed_file_and_never_meets_another() -> None:
+    desk, _ = store()
+    one, two = desk.member("one"), desk.member("two")
+    assert isinstance(one.ask(AcquireLease("a.md")), Leased)
+    assert isinstance(two.ask(AcquireLease("taken/*")), Leased)
+    desk.change_files(FoundFile("a.md", None, moved_to="taken/a.md"))
+    assert violation(desk).rule == "file-was-renamed" and desk.put_back == ["a.md"]
+    desk.change_files(FoundFile("a.md", None, moved_to="free.md"))
+    assert [each.pattern.text for each in desk.state.leases.held_by(one.session)] == ["free.md"]
+
+
+def test_a_deletion_says_that_it_may_have_been_a_rename() -> None:
+    desk, _ = store(DocumentType.PLAN, "ben")
+    desk.change_files(desk.found("a.md", None))
+    assert changed(desk).changes[0].action is Action.DELETE
+    assert "renamed without a proof" in changed(desk).message
+
+
+def test_who_only_watches_does_not_edit_files() -> None:
+    desk, _ = store(DocumentType.REFERENCE, "planner")
+    ben = desk.member("ben", Actor.USER)
+    ben.ask(Events(0, wait_seconds=10.0))
+    desk.change_files(desk.found("a.md", b"by hand\n"))
+    assert violation(desk).rule == "reference-while-only-agents"
+    desk.change_files(desk.found("a.md", None))
+    assert violation(desk).rule == "reference-while-only-agents"
+    ben.put("b.md", "done something\n")
+    desk.change_files(desk.found("a.md", b"by hand, then\n"))
+    assert text(desk) == b"by hand, then\n"
+
+
+def test_a_line_that_may_be_a_credential_is_adopted_and_said_on_record() -> None:
+    desk, _ = store()
+    # Made here, so that nothing in the tree looks like one to anybody's scanner.
+    value = "".join(random.Random(1).choices(string.ascii_letters, k=24)) + "7"
+    desk.change_files(desk.found("a.md", f"1\npassword = {value}\n".encode()))
+    assert "line 2 of a.md looks like a credential" in changed(desk).message

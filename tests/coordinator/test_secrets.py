@@ -13,8 +13,8 @@ from typing import Final
 import pytest
 
 from agent_trace_coordinator.core.records import Changed, Violated
-from agent_trace_coordinator.core.secrets import SECRET_RULES, find_secret
-from agent_trace_protocol import Actor, Append, ErrorCode, Put
+from agent_trace_coordinator.core.secrets import SECRET_RULES, find_secret, find_suspicion
+from agent_trace_protocol import Actor, Append, Committed, ErrorCode, Put, Transact
 from support.core import Desk
 
 _ALNUM: Final = string.ascii_letters + string.digits
@@ -118,3 +118,52 @@ def test_a_user_lets_a_credential_in_once_and_later_changes_need_no_confirmation
     agent.do(Append("a.md", b"more\n"))
     other = samples(5)["npm-token"].encode()
     assert agent.fail(Append("a.md", other)).code is ErrorCode.PERMISSION_DENIED
+
+
+@pytest.mark.parametrize(
+    ("line", "alphabet", "length"),
+    [
+        ("api_key = {}", _ALNUM, 32),
+        ("DB_PASSWORD={}", _ALNUM, 24),
+        ('  "client_secret": "{}",', _ALNUM, 40),
+        ("Authorization: Bearer token: {}", _ALNUM, 64),
+        ("access-key: {}", _HEX, 40),
+    ],
+)
+def test_what_is_called_a_secret_and_looks_random_is_suspected(
+    line: str, alphabet: str, length: int
+) -> None:
+    for seed in range(20):
+        text = f"# Set-up\n\n{line.format(draw(seed, alphabet, length))}\n".encode()
+        assert find_suspicion(text) == 3
+        assert find_suspicion(text, text) == 0
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "password = <your password here, from the vault>",
+        "token: see https://example.org/docs/authentication/tokens/rotation",
+        "secret = the-name-of-the-secret-in-the-vault",
+        "commit: 9fceb02d0ae598e95dc970b74767f19372d61af8",
+        "digest = sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU",
+        "api_key = os.environ['SERVICE_API_KEY_FOR_PRODUCTION']",
+        "The token was 1234567890123456789012345 characters long.",
+        "author: ann.the.first@example.org-2024-10-10-10-10",
+        "auth: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa1",
+    ],
+)
+def test_ordinary_settings_are_not_suspected(text: str) -> None:
+    assert find_suspicion(text.encode()) == 0
+
+
+def test_a_suspicion_is_told_to_the_writer_once_and_the_write_is_done() -> None:
+    desk = Desk()
+    agent = desk.member()
+    text = f"password = {draw(1, _ALNUM, 24)}\n".encode()
+    reply = agent.ask(Transact((Put("a.md", text),)))
+    assert isinstance(reply, Committed)
+    (notice,) = reply.notices
+    assert "line 1 of a.md looks like a credential" in notice and text.decode() not in notice
+    later = agent.ask(Transact((Append("a.md", b"more\n"),)))
+    assert isinstance(later, Committed) and later.notices == ()

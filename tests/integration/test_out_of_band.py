@@ -68,7 +68,8 @@ def text(peer: Peer, path: str) -> bytes:
 
 
 def made(peer: Peer, path: str, content: bytes, type: DocumentType) -> None:
-    reply = peer.ask(Transact((Put(path, content, type=type),), Durability.GIT, confirm=True))
+    confirm = peer.actor is Actor.USER
+    reply = peer.ask(Transact((Put(path, content, type=type),), Durability.GIT, confirm=confirm))
     assert isinstance(reply, Committed), reply
 
 
@@ -210,6 +211,48 @@ def test_what_is_no_document_is_left_alone(coordinator: Coordinator, user: Peer)
         text=True,
     ).stdout.split()
     assert tracked == ["plan.md"]
+
+
+def history(peer: Peer, path: str) -> list[tuple[Action, str]]:
+    page = peer.ask(Log(path))
+    assert isinstance(page, LogPage), page
+    return [(entry.action, entry.path) for entry in page.entries]
+
+
+def test_a_renamed_file_keeps_its_document_and_history(coordinator: Coordinator) -> None:
+    # No user is live: a rename loses nothing, so unlike a deletion it needs none.
+    with Peer(coordinator.endpoint) as peer:
+        peer.opened()
+        for name in ("a.md", "old/b.md", "old/deep/c.md"):
+            made(peer, name, f"{name}\n".encode(), DocumentType.PLAN)
+        root = coordinator.root
+        (root / "a.md").rename(root / "z.md")
+        until(peer, lambda: isinstance(peer.ask(Read("z.md")), Document))
+        assert history(peer, "z.md") == [(Action.MOVE, "z.md"), (Action.CREATE, "a.md")]
+        (root / "old").rename(root / "new")
+        until(peer, lambda: isinstance(peer.ask(Read("new/deep/c.md")), Document))
+        assert history(peer, "new/b.md") == [(Action.MOVE, "new/b.md"), (Action.CREATE, "old/b.md")]
+        # What comes next goes to the new file, and nothing comes back under the old name.
+        made(peer, "new/b.md", b"more\n", DocumentType.PLAN)
+        assert (root / "new/b.md").read_bytes() == b"more\n"
+        assert sorted(each.name for each in root.iterdir()) == [".agent-trace", "new", "z.md"]
+        assert refused(peer) == () and quarantined(root) == {}
+
+
+def test_what_may_be_a_rename_and_may_not_is_a_deletion_and_a_stranger(
+    coordinator: Coordinator, user: Peer
+) -> None:
+    made(user, "a.md", b"one\n", DocumentType.PLAN)
+    root = coordinator.root
+    (root / "b.md").hardlink_to(root / "a.md")
+    (root / "c.md").hardlink_to(root / "a.md")
+    (root / "a.md").unlink()
+    until(user, lambda: isinstance(user.ask(Read("a.md")), Refused))
+    page = user.ask(Log("a.md"))
+    assert isinstance(page, LogPage)
+    assert page.entries[0].action is Action.DELETE
+    assert isinstance(user.ask(Read("b.md")), Refused)
+    assert (root / "b.md").read_bytes() == (root / "c.md").read_bytes() == b"one\n"
 
 
 def test_a_symlink_in_the_place_of_a_document_is_recorded_and_replaced(

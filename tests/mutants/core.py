@@ -10,6 +10,7 @@ from agent_trace_coordinator.core import (
     documents,
     machine,
     merge,
+    places,
     recording,
     sessions,
     texts,
@@ -120,7 +121,7 @@ CORE_MUTANTS: Final = (
     ),
     Mutant(
         "two names of one file",
-        _DECISION.check_free,
+        places.check_free,
         "folded = fold_path(path)",
         "folded = path",
         "two documents are one file on some systems",

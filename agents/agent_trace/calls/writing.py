@@ -273,10 +273,11 @@ class Writing(Calls):
                 made.added,
                 made.removed,
                 committed.warnings,
+                committed.notices,
             )
             for made in committed.results
         )
-        return Transaction(seq, commit, written, committed.warnings)
+        return Transaction(seq, commit, written, committed.warnings, committed.notices)
 
     async def _one(
         self, operation: Operation, durability: Durability | str, why: str, confirm: bool
@@ -301,6 +302,7 @@ class Writing(Calls):
             made.added,
             made.removed,
             committed.warnings,
+            committed.notices,
         )
 
     def _tokens(self, operations: Sequence[Operation]) -> tuple[int, ...]:

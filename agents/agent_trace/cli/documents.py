@@ -98,6 +98,8 @@ def _run(
             f"{lease.holder} holds lease {lease.token} on {lease.path} for another "
             f"{lease.left_seconds:.0f} s; agree before you go on"
         )
+    for notice in dict.fromkeys(each for result in results for each in result.notices):
+        emit_note(notice)
     if behind:
         reason = f": {trouble}" if trouble else ""
         emit_note(f"it is durable in the journal, and git follows when it can{reason}")

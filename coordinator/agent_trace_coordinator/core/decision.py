@@ -47,8 +47,9 @@ from .inputs import Facts
 from .lease_guard import Guard
 from .merge import merge, show_changes
 from .permissions import Forbidden, Verb, deny, effective_type, permit_of
+from .places import check_free
 from .records import Change, content_key
-from .secrets import find_secret
+from .secrets import find_secret, find_suspicion, suspicion_notice
 from .state import DocumentState, State
 from .texts import check_text, outcome
 from .violations import Text
@@ -73,6 +74,8 @@ class Decided:
     """The refused write that is applied by it; 0 if none."""
     override: dict[str, None] = field(default_factory=dict[str, None])
     """The rules that were overridden, in order."""
+    notices: list[str] = field(default_factory=list[str])
+    """What was done and should be looked at, one sentence each."""
 
 
 class Decision:
@@ -189,7 +192,7 @@ class Decision:
 
     def create(self, index: int, path: str, type: DocumentType, content: bytes) -> None:
         self.allow(Verb.CREATE, type, path)
-        self.check_free(path)
+        check_free(self.state, path)
         self.check_content(path, content)
         key = content_key(self.seq, index)
         self.enter(None, created(key, path, type, content), content)
@@ -317,25 +320,6 @@ class Decision:
             ),
         )
 
-    def check_free(self, path: str, moving: DocumentState | None = None) -> None:
-        """Refuse a new path that another document, or a folder, has or is."""
-        folded = fold_path(path)
-        clash = self.state.by_fold.get(folded)
-        if clash is not None and (moving is None or clash != moving.path):
-            if clash == path:
-                raise Conflict(
-                    f"there is a document {path} already",
-                    ConflictInfo(path, 0, self.state.documents[self.state.by_path[path]].revision),
-                )
-            raise InvalidPath(f"{path!r} is the same name as {clash!r} on some systems")
-        if folded in self.state.folders:
-            raise InvalidPath(f"{path!r} is a folder: documents lie below it")
-        parts = folded.split("/")
-        for end in range(1, len(parts)):
-            owner = self.state.by_fold.get("/".join(parts[:end]))
-            if owner is not None:
-                raise InvalidPath(f"{path!r} can not lie below {owner!r}, which is a document")
-
     def check_content(self, path: str, content: bytes, before: bytes = b"") -> None:
         limit = self.state.rules.document_bytes_max
         if len(content) > limit:
@@ -343,6 +327,9 @@ class Decision:
         check_text(path, content)
         secret = find_secret(content, before)
         if secret is None:
+            suspicious = find_suspicion(content, before)
+            if suspicious:
+                self.decided.notices.append(suspicion_notice(path, suspicious))
             return
         rule = f"secret-{secret.rule}"
         if self.confirm:

@@ -43,6 +43,7 @@ from .inputs import Facts
 from .lease_guard import Guard
 from .merge import merge
 from .permissions import Forbidden, Verb, protecting_type
+from .places import check_free
 from .records import Kept
 from .state import DocumentState, State
 from .texts import outcome
@@ -181,7 +182,7 @@ class Operations(Decision):
         if new_path == document.path:
             raise InvalidRequest(f"{new_path} is its path already")
         # A change of letter case only is a clash with itself, and allowed.
-        self.check_free(new_path, moving=document)
+        check_free(self.state, new_path, moving=document)
         if new_path in self.facts.files and fold_path(new_path) != fold_path(document.path):
             raise Conflict(
                 f"a file that is not a document lies at {new_path}; choose another path",
@@ -210,7 +211,7 @@ class Operations(Decision):
                     f"a file that is not a document lies at {path}; move it away first",
                     ConflictInfo(path, 0, 0),
                 )
-            self.check_free(path)
+            check_free(self.state, path)
             self.change(index, past, Action.RESTORE, b"", content)
         else:
             self.change(index, document, Action.RESTORE, self.content_of(document), content)

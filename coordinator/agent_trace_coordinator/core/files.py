@@ -6,7 +6,9 @@ may do is the table's word for a user, with two exceptions: generated files and 
 confirmation that a file can not give, and while only agents are live a `reference` document is
 as protected as from them.
 
-A deleted file is a deletion only while a user is live; otherwise the file comes back. What is not a
+A file that was renamed takes its document with it, if it is certainly the same file and the
+document may be there. A deleted file is a deletion only while a user is live; otherwise the file
+comes back. Who only watches is not live in this sense: nobody edits by looking on. What is not a
 document is nobody's business here.
 """
 
@@ -17,24 +19,30 @@ from typing import Final
 from agent_trace_protocol import (
     Action,
     Actor,
+    Conflict,
     DocumentType,
     InvalidPath,
+    LeaseHeld,
     PermissionDenied,
     Permit,
     SessionState,
     TooLarge,
+    fold_path,
+    parse_path,
 )
 from agent_trace_protocol.limits import OPERATIONS_MAX, TEXT_FIELD_LENGTH_MAX
 
-from .changes import removed, rewritten
+from .changes import removed, renamed, rewritten
 from .effects import Effect, PutBack
 from .inputs import FilesChanged, FoundFile, Now
+from .lease_guard import Guard
 from .merge import merge
-from .permissions import Forbidden, Verb, effective_type, permit_of
+from .permissions import Forbidden, Verb, effective_type, permit_of, protecting_type
+from .places import check_free
 from .policy import author_without_session, end_grants, keep
 from .recording import append
 from .records import Change, Changed, content_key
-from .secrets import find_secret
+from .secrets import find_secret, find_suspicion, suspicion_notice
 from .sessions import session_state
 from .state import DocumentState, State
 from .texts import check_text
@@ -63,15 +71,16 @@ class _Judge:
         self.facts = input.facts
         self.now = now
         self.effects: list[Effect] = []
-        self.changes: list[Change] = []
-        self.contents: list[tuple[int, bytes]] = []
         self.touched: set[int] = set()
+        self._begin()
         live = [
             session
             for session in state.sessions.values()
             if session_state(state, session, now) is SessionState.LIVE
         ]
-        self.user_live = any(session.actor is Actor.USER for session in live)
+        self.user_live = any(
+            session.actor is Actor.USER and not session.watching for session in live
+        )
         self.only_agents = not self.user_live and any(
             session.actor is Actor.AGENT for session in live
         )
@@ -84,9 +93,17 @@ class _Judge:
             "changed in the file, by whom is not proven; live sessions: "
             f"{', '.join(names) or 'none'}"
         )
-        if len(message) > TEXT_FIELD_LENGTH_MAX:
-            message = message[: TEXT_FIELD_LENGTH_MAX - 3] + "..."
         self.message = message
+
+    def _begin(self) -> None:
+        """Begin a transaction."""
+        self.changes: list[Change] = []
+        self.contents: list[tuple[int, bytes]] = []
+        self.remarks: dict[str, None] = {}
+        """What its record says besides, in order."""
+        self.guard = Guard(self.state, session="", now=self.now)
+        self.taken: set[str] = set()
+        """The folded paths that it moves documents to."""
 
     def take(self, file: FoundFile) -> None:
         document = self.state.document_at(file.path)
@@ -108,6 +125,8 @@ class _Judge:
         """Return the change that a file makes; None if it makes none."""
         if file.problem:
             raise Forbidden("file-in-the-way", InvalidPath(f"{file.path}: {file.problem}"))
+        if file.moved_to:
+            return self.move(document, file.moved_to)
         if file.content is None:
             return self.deletion(document)
         current = self.facts.contents[document.content_key]
@@ -135,6 +154,9 @@ class _Judge:
         index = len(self.changes)
         key = content_key(self.state.seq + 1, index)
         self.contents.append((key, text))
+        suspicious = find_suspicion(text, current)
+        if suspicious:
+            self.remarks[suspicion_notice(document.path, suspicious)] = None
         return rewritten(document, action, key, current, text)
 
     def deletion(self, document: DocumentState) -> Change:
@@ -147,7 +169,30 @@ class _Judge:
                     f"back; to delete the document: agent-trace rm {document.path}"
                 ),
             )
+        self.remarks["what was renamed without a proof counts as deleted"] = None
         return removed(document, self.facts.contents[document.content_key])
+
+    def move(self, document: DocumentState, new_path: str) -> Change:
+        self.allow(document, Verb.MOVE)
+        try:
+            if parse_path(new_path) != new_path:
+                raise InvalidPath(f"{new_path!r} is not in the form in which paths are stored")
+            if protecting_type(new_path) is not None:
+                raise InvalidPath(f"{new_path} is a name of a file that agent-trace itself writes")
+            check_free(self.state, new_path, moving=document)
+            if fold_path(new_path) in self.taken:
+                raise InvalidPath(f"{new_path!r} is the same name as another on some systems")
+            self.guard.follow(document.path, new_path)
+        except (InvalidPath, Conflict, LeaseHeld) as error:
+            raise Forbidden(
+                "file-was-renamed",
+                PermissionDenied(
+                    f"the file of {document.path} was renamed to where its document can not be "
+                    f"({error.message}), so it came back; what lies there now is left alone"
+                ),
+            ) from error
+        self.taken.add(fold_path(new_path))
+        return renamed(document, new_path)
 
     def allow(self, document: DocumentState, verb: Verb) -> None:
         type = effective_type(document.path, document.type)
@@ -190,20 +235,25 @@ class _Judge:
             )
 
     def refuse(self, document: DocumentState, file: FoundFile, forbidden: Forbidden) -> None:
-        action = Action.PUT if file.content is not None or file.problem else Action.DELETE
-        attempt = Attempt(action, document.path, source=FILE_SOURCE)
+        action, path = Action.DELETE, document.path
+        if file.moved_to:
+            action, path = Action.MOVE, f"{document.path} -> {file.moved_to}"
+        elif file.content is not None or file.problem:
+            action = Action.PUT
+        attempt = Attempt(action, path, source=FILE_SOURCE)
         content = file.content or b""
-        attempt.texts.append(
-            Text(
-                action=action,
-                path=document.path,
-                type=document.type,
-                document=document.id,
-                base_revision=file.base_revision or document.revision,
-                brought=content,
-                outcome=content,
+        if not file.moved_to:
+            attempt.texts.append(
+                Text(
+                    action=action,
+                    path=document.path,
+                    type=document.type,
+                    document=document.id,
+                    base_revision=file.base_revision or document.revision,
+                    brought=content,
+                    outcome=content,
+                )
             )
-        )
         forbidden.error.message = f"{forbidden.error.message} ({self.message})"
         unproven = author_without_session(Actor.UNKNOWN, "unknown")
         self.effects += keep(self.state, unproven, attempt, forbidden, self.now)
@@ -213,9 +263,12 @@ class _Judge:
         """Make one transaction of the changes so far."""
         if not self.changes:
             return
-        body = Changed(tuple(self.changes), self.message, source=FILE_SOURCE)
+        message = "; ".join((self.message, *self.remarks))
+        if len(message) > TEXT_FIELD_LENGTH_MAX:
+            message = message[: TEXT_FIELD_LENGTH_MAX - 3] + "..."
+        body = Changed(tuple(self.changes), message, source=FILE_SOURCE)
         contents = tuple(self.contents)
-        self.changes, self.contents = [], []
+        self._begin()
         self.effects.append(append(self.state, self.author, body, self.now, contents=contents))
 
     def finish(self) -> list[Effect]:

@@ -129,6 +129,8 @@ class FoundFile:
     """Why it could not be read, such as a symlink; empty if it could, or nothing is there."""
     base_revision: int = 0
     """The document's revision that the file showed before; 0 if nobody knows."""
+    moved_to: str = ""
+    """Where the very file that lay here lies now, if that is certain; then nothing is here."""
 
 
 @dataclass(slots=True, frozen=True)

@@ -115,6 +115,8 @@ def _receive(state: State, input: Received, now: Now) -> list[Effect]:
     session.seen = now.monotonic
     # Whether an unlock still holds is known before anything is decided by it.
     writes = isinstance(request, (Transact, Unlock, Lock, DiscardViolation))
+    if writes or isinstance(request, Events):
+        session.watching = not writes
     ended = end_grants(state, now) if writes else []
     try:
         return ended + _answer(state, session, input, request, now)

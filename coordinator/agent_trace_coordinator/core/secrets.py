@@ -1,17 +1,27 @@
 """Credentials that must not get into a history that is kept for ever: their shapes.
 
-Only shapes that name their provider, and private keys, so that a finding is nearly always right.
-What merely looks random is not judged here. A pattern runs only in a text with a word as long as a
-credential, and only where one of its literal beginnings occurs.
+Only shapes that name their provider, and private keys, are refused, so that a finding is nearly
+always right. What merely looks random, and is called a password or a token in its line, is a
+suspicion: the writer is told, and the write is done. A pattern runs only in a text with a word as
+long as a credential, and only where one of its literal beginnings occurs.
 """
 
 from __future__ import annotations
 
+import math
 import re
+from collections import Counter
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["SECRET_RULES", "Finding", "SecretRule", "find_secret"]
+__all__ = [
+    "SECRET_RULES",
+    "Finding",
+    "SecretRule",
+    "find_secret",
+    "find_suspicion",
+    "suspicion_notice",
+]
 
 
 @dataclass(slots=True, frozen=True)
@@ -82,12 +92,14 @@ _SHAPE: Final = bytes(
 _WITHOUT_LONG_WORD: Final = (b"PRIVATE KEY", b"AccountKey=")
 
 
+def _has_long_word(content: bytes) -> bool:
+    return _WORD in content.translate(_SHAPE)
+
+
 def _may_hold_one(content: bytes) -> bool:
     # Every write passes here. Looking for each rule's literals costs four times as much as looking
     # for a long word, and most prose has none.
-    if _WORD in content.translate(_SHAPE):
-        return True
-    return any(map(content.__contains__, _WITHOUT_LONG_WORD))
+    return _has_long_word(content) or any(map(content.__contains__, _WITHOUT_LONG_WORD))
 
 
 def find_secret(content: bytes, before: bytes = b"") -> Finding | None:
@@ -113,3 +125,53 @@ def find_secret(content: bytes, before: bytes = b"") -> Finding | None:
     if first is None:
         return None
     return Finding(first[1], content.count(b"\n", 0, first[0]) + 1)
+
+
+# A value of a setting, as configuration files, shells and programs write one.
+_VALUE: Final = re.compile(rb"""[:=][ \t]{0,4}["'`]?([A-Za-z0-9+/_.~=-]{20,200})""")
+
+_CALLED_SECRET: Final = re.compile(
+    rb"secret|token|passw|api.?key|access.?key|private.?key|credential|bearer|auth(?!or)",
+    re.IGNORECASE,
+)
+
+_NAME_BYTES: Final = 60
+"""How far in front of a value its name may begin."""
+
+_ENTROPY_MIN: Final = 3.2
+"""Bits for each character: what repeats itself has 2 and less, 40 random hexadecimal digits
+3.3 and more, random letters and digits 3.8 and more at these lengths."""
+
+
+def find_suspicion(content: bytes, before: bytes = b"") -> int:
+    """Return the first line, from 1, on which something called a secret has a value that looks
+    random and is not in `before` already; 0 if there is none."""
+    if not _has_long_word(content):
+        return 0
+    for match in _VALUE.finditer(content):
+        value = match[1]
+        if before and value in before:
+            continue
+        start = max(content.rfind(b"\n", 0, match.start()) + 1, match.start() - _NAME_BYTES)
+        if (
+            _CALLED_SECRET.search(content, start, match.start())
+            and re.search(rb"[0-9]", value)
+            and re.search(rb"[A-Za-z]", value)
+            and _entropy(value) >= _ENTROPY_MIN
+        ):
+            return content.count(b"\n", 0, match.start()) + 1
+    return 0
+
+
+def suspicion_notice(path: str, line: int) -> str:
+    """Return what is said about a suspicion."""
+    return (
+        f"line {line} of {path} looks like a credential; if it is one, revoke it and take it out: "
+        "history keeps it for ever"
+    )
+
+
+def _entropy(value: bytes) -> float:
+    """Return Shannon's entropy of a text's characters, in bits for each."""
+    size = len(value)
+    return sum(-count / size * math.log2(count / size) for count in Counter(value).values())

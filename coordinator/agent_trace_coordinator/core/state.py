@@ -145,6 +145,8 @@ class SessionEntry:
     journaled: bool = False
     request_high: int = 0
     """The highest number of a request of this session that is in the journal."""
+    watching: bool = False
+    """It has done nothing since it last asked for events: it looks on, and edits no files."""
 
 
 @dataclass(slots=True)

@@ -47,6 +47,7 @@ def transact(
     seq = state.seq + (1 if session.journaled else 2)
     guard = Guard(state, session.id, request.leases, now)
     body: RecordBody
+    notices: tuple[str, ...] = ()
     try:
         decided = decide(
             state,
@@ -65,7 +66,7 @@ def transact(
             " ".join(decided.override),
             decided.violation,
         )
-        contents = tuple(decided.contents)
+        contents, notices = tuple(decided.contents), tuple(decided.notices)
     except (LateWrite, StaleWrite) as late:
         body, contents = drafted(late, seq)
     effects: list[Effect] = [*introduce(state, session, now)]
@@ -78,7 +79,7 @@ def transact(
         fingerprint=input.fingerprint,
         contents=contents,
     )
-    effects += [appended, _outcome(appended.entry.record, in_git, guard.warnings)]
+    effects += [appended, _outcome(appended.entry.record, in_git, guard.warnings, notices)]
     return effects
 
 
@@ -91,9 +92,14 @@ def repeat(previous: Record, fingerprint: bytes, in_git: bool) -> Answer:
     return _outcome(previous, in_git)
 
 
-def _outcome(record: Record, in_git: bool, warnings: tuple[LeaseInfo, ...] = ()) -> Answer:
+def _outcome(
+    record: Record,
+    in_git: bool,
+    warnings: tuple[LeaseInfo, ...] = (),
+    notices: tuple[str, ...] = (),
+) -> Answer:
     """Return the answer to the transaction that made a record; the same one every time, but for
-    warnings, which are about the moment."""
+    warnings and notices, which are about the moment."""
     body = record.body
     if isinstance(body, Drafted) and body.lease is not None:
         lost = body.lease
@@ -123,5 +129,6 @@ def _outcome(record: Record, in_git: bool, warnings: tuple[LeaseInfo, ...] = ())
             for change in body.changes
         ),
         warnings=warnings,
+        notices=notices,
     )
     return Answer(committed, record.seq, in_git)

@@ -70,7 +70,7 @@ class FileStage:
                 adopted = body.source == FILE_SOURCE
                 for change in body.changes:
                     if change.action is Action.RECLASSIFY or (
-                        adopted and change.action in (Action.PUT, Action.DELETE)
+                        adopted and change.action in (Action.PUT, Action.DELETE, Action.MOVE)
                     ):
                         continue
                     if change.previous_path:

@@ -134,7 +134,15 @@ class Lookup:
             if change is not None and change.content_key:
                 base = self.content(change.content_key, change.digest)
                 facts.revisions[document.id, revision] = base
-            files.append(FoundFile(captured.path, captured.content, captured.problem, revision))
+            files.append(
+                FoundFile(
+                    captured.path,
+                    captured.content,
+                    captured.problem,
+                    revision,
+                    captured.moved_to,
+                )
+            )
         return tuple(files), facts
 
     def _is_vacated(self, path: str) -> bool:

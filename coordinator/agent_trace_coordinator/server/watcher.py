@@ -62,8 +62,14 @@ NOTICE_QUIET_MS: Final = 50
 NOTICE_GATHER_MS: Final = 200
 """How long the kernel's notices are gathered: until none came for the first, at most the second."""
 
+STRANGERS_MAX: Final = 1000
+"""Names that came lately and are remembered; files that are renamed are found among them."""
+
 RESTART_SECONDS: Final = 0.3
 """How long new directories are gathered before they are watched as well."""
+
+START_SECONDS: Final = 0.3
+"""How long after notices were ordered they surely come."""
 
 RETRY_SECONDS: Final = 5.0
 """Pause before watching is tried again after it failed."""
@@ -102,6 +108,8 @@ class Watcher:
         self._suspects: dict[str, tuple[Signature, float] | None] = {}
         """What was seen at a path last, and since when it has been that."""
         self._holds: dict[str, _Hold] = {}
+        self._strangers: dict[str, None] = {}
+        """Names that came lately and are no documents: files that were renamed may be there."""
         self._wake = anyio.Event()
         self._restart = anyio.Event()
         self._watched: set[str] = set()
@@ -175,7 +183,11 @@ class Watcher:
         except OSError as error:
             _log.warning("files can not be read: %s", error)
             return
-        found = [msgspec.structs.replace(each, files_seq=shown) for each in found]
+        moved = await self._find_moved(found)
+        found = [
+            msgspec.structs.replace(each, files_seq=shown, moved_to=moved.get(each.path, ""))
+            for each in found
+        ]
         outcome = self._hand_over(found)
         now = self._clock().monotonic
         for each in found:
@@ -186,6 +198,29 @@ class Watcher:
             self._hold(path, now, again=path in outcome.put_back)
         # Whether it is as it should be now is looked at once more, after the pause.
         self.suspect(each.path for each in found)
+
+    async def _find_moved(self, found: list[CapturedFile]) -> dict[str, str]:
+        """Return where the files lie now that are gone from their documents' paths."""
+        gone = [each.path for each in found if each.content is None and not each.problem]
+        if not gone:
+            return {}
+        documents = set(self._paths())
+        among = dict.fromkeys(reversed(self._strangers))
+        for directory in self._watched:
+            try:
+                names = await anyio.to_thread.run_sync(os.listdir, self._root / directory)
+            except OSError:
+                continue
+            among.update(
+                (f"{directory}/{name}" if directory else name, None) for name in sorted(names)
+            )
+        names = [name for name in among if name not in documents and name not in self._watched]
+        try:
+            moved = await anyio.to_thread.run_sync(self._tree.find_moved, gone, names)
+        except OSError as error:
+            _log.warning("renamed files can not be looked for: %s", error)
+            return {}
+        return {old: new for old, new in moved.items() if new not in documents}
 
     def _hold(self, path: str, now: float, *, again: bool) -> None:
         hold = self._holds.get(path)
@@ -207,28 +242,34 @@ class Watcher:
                 for path, hold in self._holds.items()
                 if now < hold.until or now - hold.since < CALM_SECONDS
             }
-            try:
-                foreign = await anyio.to_thread.run_sync(self._tree.foreign, self._paths())
-            except OSError as error:
-                _log.warning("files can not be looked at: %s", error)
-            else:
-                self.suspect(foreign)
+            await self._look_at_all()
             await anyio.sleep(self._scan_seconds)
+
+    async def _look_at_all(self) -> None:
+        try:
+            foreign = await anyio.to_thread.run_sync(self._tree.foreign, self._paths())
+        except OSError as error:
+            _log.warning("files can not be looked at: %s", error)
+        else:
+            self.suspect(foreign)
+
+    async def _look_after_start(self) -> None:
+        """Look for what happened between two orders for notices: nobody was told of it."""
+        await anyio.sleep(START_SECONDS)
+        await self._look_at_all()
 
     async def _watch(self) -> None:
         while True:
             self._restart = anyio.Event()
-            paths = self._paths()
-            wanted = _directories(paths)
+            wanted = _directories(self._paths())
             there = await anyio.to_thread.run_sync(self._existing, wanted)
-            fresh = there - self._watched
-            self._watched = wanted
-            # What happened before they were watched nobody was told of.
-            self.suspect(path for path in paths if path.rpartition("/")[0] in fresh)
+            # A directory that is not there yet is tried again when the next document comes into it.
+            self._watched = there
             # The thread that takes the notices can not be cancelled, but looks at the event often.
             stop = anyio.Event()
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._take_notices, there, stop)
+                tasks.start_soon(self._look_after_start)
                 try:
                     await self._restart.wait()
                     await anyio.sleep(RESTART_SECONDS)
@@ -268,6 +309,11 @@ class Watcher:
             start = bisect.bisect_left(paths, name)
             if start < len(paths) and paths[start] == name:
                 self.suspect((name,))
+            else:
+                self._strangers.pop(name, None)
+                self._strangers[name] = None
+                if len(self._strangers) > STRANGERS_MAX:
+                    del self._strangers[next(iter(self._strangers))]
             # A directory that came or went takes its documents with it.
             below = f"{name}{os.sep}"
             start = bisect.bisect_left(paths, below)

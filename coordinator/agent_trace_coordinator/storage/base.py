@@ -92,6 +92,8 @@ class CapturedFile(msgspec.Struct, frozen=True):
     signature: Signature
     files_seq: int = 0
     """The last operation that the files showed when it was found."""
+    moved_to: str = ""
+    """Where the file that we put there lies now, if that is certain."""
 
 
 class SetAside(msgspec.Struct, frozen=True):
@@ -153,4 +155,13 @@ class WatchedTree(WorkTree, Protocol):
 
     def accept(self, path: str, signature: Signature) -> None:
         """Take what lies at a path as ours."""
+        ...
+
+    def find_moved(self, paths: Iterable[str], among: Iterable[str]) -> dict[str, str]:
+        """Return where the files lie now that we put at `paths` and that are gone from there.
+
+        Looked for at the paths `among`, and below those that are directories, by device, inode,
+        time and size: a file that was renamed keeps them, and no other file has them. What has two
+        names there is left out.
+        """
         ...

@@ -27,6 +27,7 @@ from agent_trace_protocol import InvalidPath, TooLarge
 from agent_trace_protocol.layout import STORE_DIRECTORY
 
 from .base import CapturedFile, ExpectedFile, FileUpdate, SetAside, Signature
+from .moved_files import find_files, signature_of
 
 __all__ = ["FileTree"]
 
@@ -112,7 +113,7 @@ class FileTree:
                         raise
                     signature = _MISSING if error.errno == errno.ENOENT else _BLOCKED
                 else:
-                    signature = _MISSING if status is None else _signature(status)
+                    signature = _MISSING if status is None else signature_of(status)
                 if signature not in (self._ours.get(path), self._incoming.get(path)):
                     found[path] = signature
         return found
@@ -142,6 +143,15 @@ class FileTree:
     def accept(self, path: str, signature: Signature) -> None:
         """Take what lies at a path as ours: it holds what the document holds."""
         self._ours[path] = signature
+
+    def find_moved(self, paths: Iterable[str], among: Iterable[str]) -> dict[str, str]:
+        """Return where the files lie now that we put at `paths` and that are gone from there."""
+        ours = {self._ours[path]: path for path in paths if path in self._ours}
+        found = find_files(self._root, set(ours), among)
+        for signature, path in found.items():
+            # It is the file that we wrote, under another name.
+            self._ours[path] = signature
+        return {ours[signature]: path for signature, path in found.items()}
 
     def compare(self, expected: Iterable[ExpectedFile]) -> list[str]:
         """Return the paths whose file is missing or not as expected; remember those that are ours.
@@ -252,7 +262,7 @@ class FileTree:
         Returns whether the wanted content is there already.
         """
         status = _status(directory, name)
-        if status is None or _signature(status) == self._ours.get(path):
+        if status is None or signature_of(status) == self._ours.get(path):
             return False
         if content is not None and stat.S_ISREG(status.st_mode) and status.st_size == len(content):
             found = self._read_file(directory, name)
@@ -270,7 +280,7 @@ class FileTree:
             _write_all(descriptor, content)
             # Whoever looks meanwhile from another thread sees the old file or the new one, and both
             # are ours.
-            self._incoming[path] = _signature(os.fstat(descriptor))
+            self._incoming[path] = signature_of(os.fstat(descriptor))
             os.rename(temporary, name, src_dir_fd=self._temporary, dst_dir_fd=directory)
             self._ours[path] = self._incoming[path]
         except OSError:
@@ -357,7 +367,7 @@ class FileTree:
         self, path: str, name: str, directory: int, status: os.stat_result, kept: list[SetAside]
     ) -> None:
         # It is not read, so it is named by what it is instead of by what it holds.
-        mark = hashlib.blake2b(repr(_signature(status)).encode("ascii")).hexdigest()
+        mark = hashlib.blake2b(repr(signature_of(status)).encode("ascii")).hexdigest()
         kept_as = self._free_name(mark, name)
         os.rename(name, kept_as, src_dir_fd=directory, dst_dir_fd=self._quarantine)
         is_file = stat.S_ISREG(status.st_mode)
@@ -424,7 +434,7 @@ class FileTree:
         finally:
             os.close(descriptor)
         whole = content if len(content) <= self._document_bytes_max else None
-        return whole, _signature(status)
+        return whole, signature_of(status)
 
 
 class _Walk:
@@ -477,10 +487,6 @@ def _status(directory: int, name: str) -> os.stat_result | None:
         return os.stat(name, dir_fd=directory, follow_symlinks=False)
     except FileNotFoundError:
         return None
-
-
-def _signature(status: os.stat_result) -> _Signature:
-    return (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size)
 
 
 def _read_up_to(descriptor: int, limit: int, size: int) -> bytes:
