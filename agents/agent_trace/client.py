@@ -34,9 +34,7 @@ from .calls.reading import Reading
 from .calls.rights import Rights
 from .calls.writing import Writing
 from .config import Settings, find_identity, find_target
-from .connector import EndpointConnector, StoreConnector
-from .errors import CoordinatorNotRunning
-from .launch import listening
+from .connector import SpoolConnector, connector_of
 from .session import Session
 from .transport.base import Connector
 
@@ -157,10 +155,12 @@ async def connect_with(
     Args:
         connector: where connections come from, if not from what the settings name.
     """
-    opening = _opening(settings)
+    if connector is None:
+        connector = connector_of(settings.root, settings.endpoint, settings.autostart)
+    spooled = isinstance(connector, SpoolConnector)
     session = Session(
-        connector or _connector(settings),
-        opening,
+        connector,
+        _opening(settings, spooled=spooled),
         settings.key or new_key(),
         reconnect_seconds=settings.reconnect_seconds,
     )
@@ -189,18 +189,7 @@ def new_key() -> SessionKey:
     return SessionKey(secrets.token_bytes(SESSION_KEY_BYTES))
 
 
-def _connector(settings: Settings) -> Connector:
-    if settings.root is None:
-        return EndpointConnector(settings.endpoint)
-    if not settings.autostart and listening(settings.root) is None:
-        # Later losses are waited out, but nobody waits for what was never there.
-        raise CoordinatorNotRunning(
-            f"no coordinator is running for {settings.root}; start one with agent-trace serve"
-        )
-    return StoreConnector(settings.root, settings.autostart)
-
-
-def _opening(settings: Settings) -> Open:
+def _opening(settings: Settings, *, spooled: bool) -> Open:
     program = settings.program or os.path.basename(sys.argv[0] if sys.argv else "")
     return Open(
         name=settings.identity.name,
@@ -209,11 +198,12 @@ def _opening(settings: Settings) -> Open:
         program=_field(program),
         model=_field(settings.model),
         host=_field(socket.gethostname()),
-        pid=os.getpid(),
-        pid_started=_process_started(),
+        # In a sandbox it may be a number that means another process outside, or none.
+        pid=0 if spooled else os.getpid(),
+        pid_started=0 if spooled else _process_started(),
         takeover=settings.takeover,
         ephemeral=settings.ephemeral,
-        transport=transport_of(settings),
+        transport="spool" if spooled else transport_of(settings),
     )
 
 

@@ -9,6 +9,7 @@ __all__ = [
     "CoordinatorFailed",
     "CoordinatorNotRunning",
     "RequestTimedOut",
+    "SocketsDenied",
     "StoreNotFound",
     "StoreNotCreated",
 ]
@@ -50,3 +51,7 @@ class CoordinatorFailed(Unavailable):
 
 class CoordinatorNotRunning(CoordinatorFailed):
     """No coordinator serves the store, and none was to be started."""
+
+
+class SocketsDenied(CoordinatorFailed):
+    """A sandbox denies this process sockets, and nobody can be reached without them."""

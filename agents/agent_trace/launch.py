@@ -26,11 +26,14 @@ from agent_trace_protocol.layout import (
     ENDPOINT_FILE,
     EXIT_ALREADY_RUNNING,
     EXIT_DISK_FAILED,
+    SPOOL_DIRECTORY,
     STORE_DIRECTORY,
     EndpointInfo,
 )
 
 from .errors import CoordinatorFailed, StoreNotCreated
+from .sandbox import denies_sockets
+from .transport.spool import is_served
 
 __all__ = [
     "START_SECONDS_MAX",
@@ -71,11 +74,14 @@ def listening(root: Path) -> EndpointInfo | None:
     """Return the endpoint at which a coordinator accepts connections, or None.
 
     The file alone proves nothing: a killed coordinator leaves it behind. A connection to the unix
-    socket is answered by the kernel at once, whatever the process behind it does.
+    socket is answered by the kernel at once, whatever the process behind it does. Where sockets are
+    denied, the bell of the spool tells whether somebody is there to hear it.
     """
     info = read_endpoint(root)
     if info is None or not info.endpoint.startswith("ipc://"):
         return info
+    if denies_sockets():
+        return info if is_served(root / SPOOL_DIRECTORY) else None
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)
         try:

@@ -22,6 +22,7 @@ from .calls.following import POLL_SECONDS
 from .client import Agent, connect
 from .errors import RequestTimedOut
 from .leases import Lease
+from .loop import loop_options
 
 __all__ = ["SyncAgent", "connect_sync"]
 
@@ -212,7 +213,7 @@ def connect_sync(
         call_seconds_max: how long each call may take before it raises `RequestTimedOut`; None for
             no bound.
     """
-    with start_blocking_portal("asyncio") as portal:
+    with start_blocking_portal("asyncio", loop_options()) as portal:
         opening = connect(
             store,
             agent=agent,

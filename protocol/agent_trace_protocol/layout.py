@@ -17,6 +17,7 @@ __all__ = [
     "EXIT_DISK_FAILED",
     "SESSIONS_DIRECTORY",
     "SOCKET_PATH_BYTES_MAX",
+    "SPOOL_DIRECTORY",
     "STORE_DIRECTORY",
     "EndpointInfo",
 ]
@@ -35,6 +36,9 @@ COORDINATOR_LOG: Final = ".agent-trace/run/coordinator.log"
 
 SESSIONS_DIRECTORY: Final = ".agent-trace/run/sessions"
 """Keys of sessions that outlive one command of the command line, one file per name, mode 0600."""
+
+SPOOL_DIRECTORY: Final = ".agent-trace/run/spool"
+"""Messages as files, for clients that may use no sockets; there while the coordinator runs."""
 
 SOCKET_PATH_BYTES_MAX: Final = 100
 """Bytes of a unix socket's path: the kernel's field has 108, some systems 104, one is the NUL."""

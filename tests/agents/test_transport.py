@@ -1,4 +1,4 @@
-"""What every transport promises, checked on the one in memory and on the real one."""
+"""What every transport promises, checked on the one in memory and on the real ones."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ import pytest
 from agent_trace.errors import ConnectionLost
 from agent_trace.transport import Transport
 from agent_trace.transport.memory import MemoryPeer, memory_pair
+from agent_trace.transport.spool import SpoolTransport
 from agent_trace.transport.zmq import ZmqTransport
 from support.router import RouterPeer
+from support.spool import SpoolPeer
 
-Ends: TypeAlias = tuple[Transport, MemoryPeer | RouterPeer]
+Peer: TypeAlias = MemoryPeer | RouterPeer | SpoolPeer
+Ends: TypeAlias = tuple[Transport, Peer]
 
 
 class _Inbox:
@@ -36,7 +39,7 @@ class _Inbox:
         return self.messages
 
 
-@pytest.fixture(params=["memory", "zmq"])
+@pytest.fixture(params=["memory", "zmq", "spool"])
 def kind(request: pytest.FixtureRequest) -> str:
     chosen: str = request.param
     return chosen
@@ -45,9 +48,12 @@ def kind(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 async def ends(kind: str, tmp_path: Path) -> AsyncIterator[Ends]:
     transport: Transport
-    peer: MemoryPeer | RouterPeer
+    peer: Peer
     if kind == "memory":
         transport, peer = memory_pair()
+    elif kind == "spool":
+        peer = SpoolPeer(tmp_path / "s")
+        transport = SpoolTransport(peer.path)
     else:
         peer = RouterPeer(tmp_path / "s")
         transport = ZmqTransport(peer.endpoint)

@@ -22,6 +22,7 @@ from agent_trace.config import (
     find_target,
 )
 from agent_trace.errors import StoreNotFound
+from agent_trace.loop import run
 from agent_trace_protocol import (
     AgentTraceError,
     InvalidPath,
@@ -172,7 +173,7 @@ def run_in_session(settings: Settings, work: Callable[[Agent], Awaitable[_R]]) -
         async with connect_with(settings) as agent:
             return await work(agent)
 
-    return anyio.run(main)
+    return run(main)
 
 
 async def find_trouble(agent: Agent) -> str:

@@ -19,6 +19,7 @@ from agent_trace.errors import (
     ConnectionLost,
     CoordinatorFailed,
     CoordinatorNotRunning,
+    SocketsDenied,
     StoreNotCreated,
     StoreNotFound,
 )
@@ -65,6 +66,10 @@ _HINTS: Final[tuple[tuple[type[AgentTraceError], str], ...]] = (
     (
         CoordinatorNotRunning,
         "any command starts one, unless --no-start or AGENT_TRACE_NO_START keeps it from that",
+    ),
+    (
+        SocketsDenied,
+        "a coordinator that runs outside of the sandbox is reached by files in the store",
     ),
     (CoordinatorFailed, "its log is .agent-trace/run/coordinator.log in the store"),
     (ConnectionLost, "agent-trace log shows what was done before"),

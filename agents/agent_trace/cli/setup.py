@@ -15,6 +15,7 @@ from agent_trace.client import Agent
 from agent_trace.config import login_identity
 from agent_trace.errors import ConnectionLost, CoordinatorNotRunning
 from agent_trace.launch import create_store, listening
+from agent_trace.loop import run
 from agent_trace.store import is_store
 from agent_trace_protocol import (
     Add,
@@ -228,10 +229,10 @@ def stop(face: Face) -> None:
         except (ConnectionLost, CoordinatorNotRunning):
             # It answers and leaves at once, or left before it was asked: what counts is whether
             # it is gone.
-            if not anyio.run(_wait_gone, root, before):
+            if not run(_wait_gone, root, before):
                 raise
         else:
-            if not anyio.run(_wait_gone, root, before):
+            if not run(_wait_gone, root, before):
                 raise Unavailable(
                     f"the coordinator (pid {before.pid}) was asked to leave, but has not done so "
                     f"within {_STOP_SECONDS_MAX:.0f} s"

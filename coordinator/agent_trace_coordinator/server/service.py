@@ -37,7 +37,7 @@ from agent_trace_coordinator.storage.recovery import (
 )
 from agent_trace_coordinator.storage.store import Store, StoreConfig, load_config, open_store
 from agent_trace_coordinator.storage.worktree import FileTree
-from agent_trace_protocol.layout import EXIT_DISK_FAILED, EndpointInfo
+from agent_trace_protocol.layout import EXIT_DISK_FAILED, SPOOL_DIRECTORY, EndpointInfo
 
 from .clock import read_clock
 from .endpoint import announce, private_umask, socket_path, withdraw
@@ -50,7 +50,9 @@ from .quarantine_stage import QuarantineStage
 from .queries import Queries, RepositoryFigures
 from .runtime import Runtime
 from .sockets import Router
+from .spool import Spool
 from .watcher import Watcher
+from .ways import Ways
 
 __all__ = ["serve"]
 
@@ -216,6 +218,12 @@ def _serve(
     )
     router = Router(lambda peer, frames: runtime.receive(peer, frames), lambda: runtime.crowded)
     stack.callback(router.close)
+    spool = Spool(
+        store.root / SPOOL_DIRECTORY,
+        store.temporary,
+        lambda peer, frames: runtime.receive(peer, frames),
+    )
+    ways = Ways(router, spool)
     runtime = Runtime(
         state,
         lookup,
@@ -223,7 +231,7 @@ def _serve(
         git,
         files,
         Queries(query_index, store.root, endpoint, figures, read_clock),
-        router,
+        ways,
         read_clock,
         reload=load,
         git_lag_records_max=config.git_lag_records_max,
@@ -236,18 +244,21 @@ def _serve(
     with private_umask():
         router.bind(endpoint)
     stack.callback(withdraw, store.root, socket)
+    spool.open()
+    stack.callback(spool.close)
     announce(store.root, EndpointInfo(endpoint, os.getpid(), epoch, __version__))
     # What was loaded stays: the collector need not look through it again and again.
     gc.collect()
     gc.freeze()
     _log.info("serving %s at operation %d", store.root, state.seq)
-    anyio.run(_run, runtime, router, lock, (quarantine.run, watcher.run, mirror.run))
+    beside = (quarantine.run, watcher.run, mirror.run, spool.run)
+    anyio.run(_run, runtime, ways, lock, beside)
     return 0
 
 
 async def _run(
     runtime: Runtime,
-    router: Router,
+    ways: Ways,
     lock: StoreLock,
     beside: Sequence[Callable[[], Coroutine[object, object, None]]],
 ) -> None:
@@ -256,7 +267,7 @@ async def _run(
         tasks.start_soon(_watch_lock, lock)
         for task in beside:
             tasks.start_soon(task)
-        await runtime.run(router.serve)
+        await runtime.run(ways.serve)
         tasks.cancel_scope.cancel()
 
 
