@@ -42,7 +42,7 @@ __all__ = ["COMMANDS"]
 def selftest(
     face: Face, seconds: float, agents: int, seed: int | None, directory: Path, keep: bool
 ) -> None:
-    """Race agents, kill processes, and check every acknowledgement in git.
+    """Race agents, kill processes, and ask git what was lost.
 
     A store is made in the current directory, and removed in the end. Agents write and lease what
     others want as well; the coordinator and agents are killed at random moments. Then plain git is
