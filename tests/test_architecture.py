@@ -64,11 +64,11 @@ OWNERS: Final = {
         "agents/agent_trace/transport/zmq.py",
     ),
     "watchfiles": ("coordinator/agent_trace_coordinator/server/watcher.py",),
+    "regex": ("agents/agent_trace/replacing.py",),
     "mcp": ("agents/agent_trace/gateway/",),
     "click": (
         "agents/agent_trace/cli",
         "agents/agent_trace/demo/",
-        "agents/agent_trace/proof/",
         "coordinator/agent_trace_coordinator/cli.py",
     ),
     "rich": ("agents/agent_trace/cli", "agents/agent_trace/demo/"),

@@ -27,12 +27,13 @@ from agent_trace_protocol import (
 )
 from agent_trace_protocol.limits import SESSION_KEY_BYTES, TEXT_FIELD_LENGTH_MAX
 
+from .calls.documents import Documents
 from .calls.following import Following
+from .calls.history import History
 from .calls.leasing import Leasing
 from .calls.overview import Overview
 from .calls.reading import Reading
 from .calls.rights import Rights
-from .calls.writing import Writing
 from .config import Settings, find_identity, find_target
 from .connector import SpoolConnector, connector_of
 from .session import Session
@@ -41,7 +42,7 @@ from .transport.base import Connector
 __all__ = ["Agent", "connect", "connect_with", "new_key"]
 
 
-class Agent(Writing, Leasing, Reading, Rights, Overview, Following):
+class Agent(Documents, History, Leasing, Reading, Rights, Overview, Following):
     """A connected agent or user. Made by `connect`; may be used by many tasks at once."""
 
     @property

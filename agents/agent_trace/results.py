@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from agent_trace_protocol import Action, DocumentType, InvalidRequest, LeaseInfo
+from agent_trace_protocol import Action, DocumentInfo, DocumentType, InvalidRequest, LeaseInfo
 
-__all__ = ["Document", "Transaction", "Written"]
+__all__ = [
+    "Blamed",
+    "BlamedLine",
+    "Document",
+    "Exported",
+    "Past",
+    "Replacement",
+    "Replacements",
+    "Transaction",
+    "Written",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,3 +90,77 @@ class Document:
 
     def __str__(self) -> str:
         return f"{self.path}@{self.revision}"
+
+
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """What a replacement changes in one document."""
+
+    path: str
+    revision: int
+    """The revision that was looked at."""
+    count: int
+    """How often something is replaced."""
+    before: str
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
+class Replacements:
+    """What a replacement changes in all documents."""
+
+    found: tuple[Replacement, ...]
+    protected: tuple[str, ...]
+    """Documents in which it would change something, and that the asker may not modify."""
+
+
+@dataclass(frozen=True, slots=True)
+class BlamedLine:
+    """One line, and who brought it."""
+
+    number: int
+    """From 1."""
+    text: str
+    """Without its end."""
+    revision: int
+    seq: int
+    time_ms: int
+    author: str
+    session: str
+    commit: str
+    found: bool
+    """Whether it is known; otherwise it is of this revision or an earlier one, which was too far
+    back to look for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Blamed:
+    """Which revision brought each line of a document."""
+
+    path: str
+    revision: int
+    """The revision that is explained."""
+    lines: tuple[BlamedLine, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What an export has written."""
+
+    seq: int
+    """As of which operation."""
+    time_ms: int
+    documents: int
+    size: int
+    """Bytes of the documents' contents."""
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """The store as it was."""
+
+    seq: int
+    """As of which operation."""
+    time_ms: int
+    documents: tuple[DocumentInfo, ...]
+    """Ordered by path."""

@@ -42,6 +42,24 @@ from .errors import (
     UnsupportedVersion,
     error_from_info,
 )
+from .history import (
+    Blame,
+    BlameRange,
+    BlameReport,
+    Diff,
+    DiffReport,
+    DocumentReport,
+    ShowDocument,
+    Snapshot,
+    SnapshotDocument,
+    SnapshotPage,
+    TouchInfo,
+    Trace,
+    TraceFile,
+    TracePage,
+    TraceRange,
+    Traces,
+)
 from .ids import (
     AgentName,
     SessionId,
@@ -95,6 +113,7 @@ from .requests import (
     AcceptDraft,
     AcquireLease,
     Add,
+    Annotate,
     Append,
     ApplyViolation,
     CancelLease,
@@ -130,12 +149,34 @@ from .requests import (
     Stop,
     Transact,
     Unlock,
+    Untrack,
     Violations,
 )
 from .schema import protocol_schema
+from .tags import check_description, parse_tag
 from .version import PROTOCOL_VERSION, PROTOCOL_VERSION_MIN, negotiate
 
 __all__ = [
+    "Blame",
+    "BlameRange",
+    "BlameReport",
+    "Diff",
+    "DiffReport",
+    "DocumentReport",
+    "ShowDocument",
+    "Snapshot",
+    "SnapshotDocument",
+    "SnapshotPage",
+    "TouchInfo",
+    "Trace",
+    "TraceFile",
+    "TracePage",
+    "TraceRange",
+    "Traces",
+    "Annotate",
+    "Untrack",
+    "check_description",
+    "parse_tag",
     "AcceptDraft",
     "AcquireLease",
     "Action",

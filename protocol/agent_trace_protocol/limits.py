@@ -10,6 +10,7 @@ from typing import Final
 __all__ = [
     "AGENT_NAME_LENGTH_MAX",
     "BODY_BYTES_MAX",
+    "DESCRIPTION_LENGTH_MAX",
     "DOCUMENT_BYTES_DEFAULT",
     "DOCUMENT_BYTES_MAX",
     "DURATION_SECONDS_MAX",
@@ -33,6 +34,8 @@ __all__ = [
     "PATH_SEGMENT_BYTES_MAX",
     "REASON_LENGTH_MAX",
     "SESSION_KEY_BYTES",
+    "TAGS_MAX",
+    "TAG_LENGTH_MAX",
     "TEXT_FIELD_LENGTH_MAX",
     "UNLOCK_SECONDS_MAX",
 ]
@@ -75,6 +78,15 @@ AGENT_NAME_LENGTH_MAX: Final = 64
 
 TEXT_FIELD_LENGTH_MAX: Final = 200
 """Characters of a free text field that describes a session (program, host, model)."""
+
+TAG_LENGTH_MAX: Final = 40
+"""Characters of one tag."""
+
+TAGS_MAX: Final = 32
+"""Tags of one document: they are shown with it in every listing."""
+
+DESCRIPTION_LENGTH_MAX: Final = 300
+"""Characters of a document's description: what it is for, not what it says."""
 
 REASON_LENGTH_MAX: Final = 200
 """Characters of foreign text that an error message quotes: it goes to terminals and logs."""

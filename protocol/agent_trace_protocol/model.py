@@ -91,6 +91,10 @@ class Action(StrEnum):
     """A lease ended before its session did."""
     RECLASSIFY = "reclassify"
     """The document's type changed, nothing else."""
+    ANNOTATE = "annotate"
+    """The document's tags or description changed, nothing else."""
+    UNTRACK = "untrack"
+    """The document ended, and its file stayed."""
     REFUSE = "refuse"
     """A write was not allowed; nothing changed, its text is kept."""
     REPEAT = "repeat"
@@ -128,6 +132,10 @@ class DocumentInfo(msgspec.Struct, frozen=True, array_like=True):
     time_ms: Count
     """When, UTC milliseconds."""
     author: str
+    tags: tuple[str, ...] = ()
+    """Sorted."""
+    description: str = ""
+    """What it is for, on one line."""
 
 
 class LogEntry(msgspec.Struct, frozen=True, array_like=True):

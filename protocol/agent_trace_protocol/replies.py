@@ -8,6 +8,8 @@ from __future__ import annotations
 import msgspec
 
 from .errors import ErrorInfo
+from .history import BlameReport, DiffReport, DocumentReport, SnapshotPage, TracePage
+from .messages import ReplyMessage as _Message
 from .model import (
     Action,
     Actor,
@@ -43,10 +45,6 @@ __all__ = [
     "ViolationReport",
     "WriteResult",
 ]
-
-
-class _Message(msgspec.Struct, frozen=True, array_like=True, tag=True, tag_field="$"):
-    """Shape of all replies."""
 
 
 class Opened(_Message, frozen=True, tag="opened"):
@@ -187,6 +185,12 @@ class StatusReport(_Message, frozen=True, tag="status"):
     """What does not work at present: disk, git or files; empty if all is well."""
     repository_budget_bytes: Count = 0
     """What the git directory should stay below, by the store's configuration; 0 for no budget."""
+    leases: Count = 0
+    """Leases that are held."""
+    drafts: Count = 0
+    """Texts that came too late and wait to be accepted."""
+    violations: Count = 0
+    """Refused writes that wait for a user's decision."""
 
 
 class PermissionReport(_Message, frozen=True, tag="permissions"):
@@ -241,4 +245,9 @@ Reply = (
     | PermissionReport
     | ViolationPage
     | ViolationReport
+    | DiffReport
+    | BlameReport
+    | DocumentReport
+    | SnapshotPage
+    | TracePage
 )

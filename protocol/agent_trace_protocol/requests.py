@@ -11,7 +11,9 @@ from typing import Annotated
 
 import msgspec
 
-from .limits import LEASE_SECONDS_DEFAULT, OPERATIONS_MAX, UNLOCK_SECONDS_MAX
+from .history import Blame, Diff, ShowDocument, Snapshot, Traces
+from .limits import LEASE_SECONDS_DEFAULT, OPERATIONS_MAX, TAGS_MAX, UNLOCK_SECONDS_MAX
+from .messages import RequestMessage as _Message
 from .model import Action, Actor, DocumentType, SessionKind
 from .scalars import Count, Seconds
 from .version import PROTOCOL_VERSION, PROTOCOL_VERSION_MIN
@@ -20,6 +22,7 @@ __all__ = [
     "AcceptDraft",
     "AcquireLease",
     "Add",
+    "Annotate",
     "Append",
     "ApplyViolation",
     "CancelLease",
@@ -55,20 +58,9 @@ __all__ = [
     "Stop",
     "Transact",
     "Unlock",
+    "Untrack",
     "Violations",
 ]
-
-
-class _Message(
-    msgspec.Struct,
-    frozen=True,
-    array_like=True,
-    tag=True,
-    # Never on the wire (arrays have no names); it only must not be the name of a field.
-    tag_field="$",
-    forbid_unknown_fields=True,
-):
-    """Shape of all requests and operations: a tagged array that takes nothing extra."""
 
 
 # ---- operations: what one change of one document may be -------------------------------------
@@ -167,6 +159,26 @@ class Reclassify(_Message, frozen=True, tag="reclassify"):
     if_revision: Count | None = None
 
 
+class Annotate(_Message, frozen=True, tag="annotate"):
+    """Give a document tags or a description; its content stays as it is."""
+
+    path: str
+    add: Annotated[tuple[str, ...], msgspec.Meta(max_length=TAGS_MAX)] = ()
+    """Tags that it gets."""
+    remove: Annotated[tuple[str, ...], msgspec.Meta(max_length=TAGS_MAX)] = ()
+    """Tags that it loses."""
+    description: str | None = None
+    """What it is for, on one line; empty: none. Not given: it stays as it is."""
+    if_revision: Count | None = None
+
+
+class Untrack(_Message, frozen=True, tag="untrack"):
+    """End the document and leave its file where it is: from then on it is nobody's business."""
+
+    path: str
+    if_revision: Count | None = None
+
+
 class ApplyViolation(_Message, frozen=True, tag="apply"):
     """Write what was refused, joined with what has changed since. Users only."""
 
@@ -185,6 +197,8 @@ Operation = (
     | Add
     | AcceptDraft
     | Reclassify
+    | Annotate
+    | Untrack
     | ApplyViolation
 )
 
@@ -265,6 +279,8 @@ class ListDocuments(_Message, frozen=True, tag="list"):
     limit: Count = 1000
     type: DocumentType | None = None
     prefix: str = ""
+    tag: str = ""
+    """Only documents with this tag."""
 
 
 class Log(_Message, frozen=True, tag="log"):
@@ -278,6 +294,14 @@ class Log(_Message, frozen=True, tag="log"):
     author: str = ""
     session: str = ""
     action: Action | None = None
+    type: DocumentType | None = None
+    """Only what was done to documents that were of this type then."""
+    after: Count = 0
+    """Only entries with a greater seq."""
+    since_ms: Count = 0
+    """Only entries of this time or later, UTC milliseconds; 0 for no bound."""
+    until_ms: Count = 0
+    """Only entries of this time or earlier; 0 for no bound."""
 
 
 class Status(_Message, frozen=True, tag="status"):
@@ -448,4 +472,9 @@ Request = (
     | Violations
     | ShowViolation
     | DiscardViolation
+    | Diff
+    | Blame
+    | ShowDocument
+    | Snapshot
+    | Traces
 )

@@ -222,6 +222,8 @@ def test_lists_are_one_json_object_a_line(endpoint: str) -> None:
         "seq": 7,
         "time_ms": 0,
         "author": "ann",
+        "tags": [],
+        "description": "",
     }
     assert len(lines) == 2
 

@@ -11,6 +11,8 @@ import msgspec
 import pytest
 
 from agent_trace_coordinator.core.records import (
+    Annotation,
+    BasedOn,
     Change,
     Changed,
     Discarded,
@@ -63,6 +65,21 @@ EXAMPLES: Final[dict[type, RecordBody]] = {
                     size=5,
                     added=12,
                     removed=4,
+                    summary=HOSTILE,
+                ),
+                Change(
+                    document=65,
+                    action=Action.ANNOTATE,
+                    path=HOSTILE,
+                    previous_path="no annotation has one",
+                    type=DocumentType.PLAN,
+                    revision=4,
+                    content_key=449,
+                    digest=DIGEST,
+                    size=5,
+                    added=1,
+                    removed=1,
+                    summary=HOSTILE,
                 ),
             ),
             HOSTILE,
@@ -70,6 +87,8 @@ EXAMPLES: Final[dict[type, RecordBody]] = {
             "type lock",
             5,
             "file",
+            (BasedOn(64, 2, HOSTILE),),
+            (Annotation(65, 4, ("a:b", "c"), HOSTILE),),
         ),
         Drafted(
             ConflictInfo(HOSTILE, 2, 3, "ben", 17, "@@ -1 +1 @@\n-a\n+b \n ", "draft-7", True),
@@ -80,7 +99,7 @@ EXAMPLES: Final[dict[type, RecordBody]] = {
             LeaseRefusal("other.md", "ben", "b" * 26, 41, 2.125, "draft-7", "a waits for b"),
         ),
         SessionOpened(SessionKind.MCP, HOSTILE, "model", "host", 7, 8, "b" * 26, True, "tcp"),
-        SessionClosed(HOSTILE),
+        SessionClosed(HOSTILE, (BasedOn(64, 2, HOSTILE),), 17),
         Violated(
             "agents-plan",
             ErrorCode.PERMISSION_DENIED,

@@ -47,7 +47,6 @@ _COMMANDS: Final = {
     "ls": "reading",
     "log": "reading",
     "mcp": "gateway",
-    "selftest": "selftest",
     "completion": "completion",
 }
 

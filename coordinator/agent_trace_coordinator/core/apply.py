@@ -13,6 +13,7 @@ from agent_trace_protocol import Action, parse_pattern
 
 from .lease_table import LeaseState
 from .records import (
+    Annotation,
     Change,
     Changed,
     Discarded,
@@ -31,6 +32,7 @@ from .records import (
 from .state import DocumentState, DraftState, GrantState, SessionEntry, State, ViolationState
 
 __all__ = [
+    "annotation_of",
     "apply_record",
     "document_after",
     "draft_of",
@@ -54,7 +56,7 @@ def document_after(change: Change, record_seq: int, time_ms: int, author: str) -
         seq=record_seq,
         time_ms=time_ms,
         author=author,
-        deleted=change.action is Action.DELETE,
+        deleted=change.action in (Action.DELETE, Action.UNTRACK),
     )
 
 
@@ -72,6 +74,8 @@ def apply_record(state: State, record: Record, chain: bytes, now: float) -> None
                 state.replace(state.documents.get(change.document), after)
                 if change.previous_path:
                     state.leases.move(change.previous_path, change.path)
+            for annotation in body.annotations:
+                state.annotations[annotation.document] = annotation
             state.drafts.pop(body.draft, None)
             state.leave_violation(body.violation)
         case Drafted():
@@ -114,6 +118,18 @@ def apply_record(state: State, record: Record, chain: bytes, now: float) -> None
 
 def _apply_opened(state: State, record: Record, body: SessionOpened, now: float) -> None:
     state.enter_session(state.sessions.get(record.session) or session_of(record, body, now))
+
+
+def annotation_of(record: Record, index: int) -> Annotation | None:
+    """Return the annotation that change `index` of a record is; None if it is none."""
+    body = record.body
+    if not isinstance(body, Changed) or index >= len(body.changes):
+        return None
+    change = body.changes[index]
+    for annotation in body.annotations:
+        if (annotation.document, annotation.revision) == (change.document, change.revision):
+            return annotation
+    return None
 
 
 def draft_of(record: Record, body: Drafted) -> DraftState:

@@ -6,6 +6,8 @@ happens; what follows from that (the next revision, digest, size and lines) is w
 
 from __future__ import annotations
 
+import msgspec
+
 from agent_trace_protocol import Action, DocumentType
 
 from .lines import compare
@@ -13,7 +15,15 @@ from .records import Change, content_digest
 from .state import DocumentState
 from .substance import substance_of, substance_of_text
 
-__all__ = ["created", "removed", "renamed", "retyped", "rewritten"]
+__all__ = [
+    "annotated",
+    "created",
+    "removed",
+    "renamed",
+    "retyped",
+    "rewritten",
+    "untracked",
+]
 
 
 def created(key: int, path: str, type: DocumentType, content: bytes) -> Change:
@@ -103,4 +113,17 @@ def retyped(document: DocumentState, type: DocumentType) -> Change:
         size=document.size,
         added=0,
         removed=0,
+    )
+
+
+def annotated(document: DocumentState, summary: str) -> Change:
+    """Return the change under which a document gets other tags or another description."""
+    same = retyped(document, document.type)
+    return msgspec.structs.replace(same, action=Action.ANNOTATE, summary=summary)
+
+
+def untracked(document: DocumentState, before: bytes) -> Change:
+    """Return the change that ends a document, whose content was `before`, and leaves its file."""
+    return msgspec.structs.replace(
+        removed(document, before), action=Action.UNTRACK, summary="untracked it, its file stays"
     )

@@ -16,6 +16,7 @@ from agent_trace_protocol import (
     Action,
     Actor,
     Add,
+    Annotate,
     Append,
     ApplyViolation,
     Conflict,
@@ -36,6 +37,7 @@ from agent_trace_protocol import (
     SectionEdit,
     StaleLease,
     TooLarge,
+    Untrack,
     fold_path,
     parse_path,
 )
@@ -48,7 +50,7 @@ from .lease_guard import Guard
 from .merge import merge, show_changes
 from .permissions import Forbidden, Verb, deny, effective_type, permit_of
 from .places import check_free
-from .records import Change, content_key
+from .records import Annotation, Change, content_key
 from .secrets import find_secret, find_suspicion, suspicion_notice
 from .state import DocumentState, State
 from .texts import check_text, outcome
@@ -59,7 +61,9 @@ __all__ = ["Decided", "Decision", "action_of", "path_of"]
 DIFF_BYTES_MAX: Final = 4000
 """Bytes of the diff that a conflict shows."""
 
-_Guarded = Put | Append | Edit | SectionEdit | Delete | Move | Restore | Reclassify
+_Guarded = (
+    Put | Append | Edit | SectionEdit | Delete | Move | Restore | Reclassify | Annotate | Untrack
+)
 
 
 @dataclass(slots=True)
@@ -68,6 +72,7 @@ class Decided:
 
     changes: list[Change] = field(default_factory=list[Change])
     contents: list[tuple[int, bytes]] = field(default_factory=list[tuple[int, bytes]])
+    annotations: list[Annotation] = field(default_factory=list[Annotation])
     draft: int = 0
     """The draft that is accepted by it; 0 if none."""
     violation: int = 0
@@ -276,7 +281,7 @@ class Decision:
         if expected is None or expected == (0 if document is None else document.revision):
             return
         conflict = self.conflict(document, expected, "", path)
-        if isinstance(operation, (Delete, Move, Restore, Reclassify)):
+        if isinstance(operation, (Delete, Move, Restore, Reclassify, Annotate, Untrack)):
             raise conflict
         past = document or self.state.deleted_at(path)
         id = 0 if past is None else past.id
@@ -356,6 +361,8 @@ _ACTIONS: Final[dict[type[Operation], Action]] = {
     Add: Action.CREATE,
     AcceptDraft: Action.MERGE,
     Reclassify: Action.RECLASSIFY,
+    Annotate: Action.ANNOTATE,
+    Untrack: Action.UNTRACK,
     ApplyViolation: Action.MERGE,
 }
 

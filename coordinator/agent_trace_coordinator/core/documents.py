@@ -14,6 +14,7 @@ from agent_trace_protocol import (
     Action,
     Actor,
     Add,
+    Annotate,
     Append,
     ApplyViolation,
     Conflict,
@@ -31,12 +32,14 @@ from agent_trace_protocol import (
     Restore,
     SectionEdit,
     TooLarge,
+    Untrack,
     fold_path,
     parse_path,
 )
 from agent_trace_protocol.limits import OPERATIONS_MAX
 
-from .changes import removed, renamed, retyped
+from .annotations import annotation_after
+from .changes import annotated, removed, renamed, retyped, untracked
 from .decision import Decided, Decision, action_of, path_of
 from .drafts import parse_draft_id
 from .inputs import Facts
@@ -113,6 +116,10 @@ class Operations(Decision):
                 self.accept(index, operation)
             case Reclassify():
                 self.reclassify(operation)
+            case Annotate():
+                self.annotate(operation)
+            case Untrack():
+                self.untrack(operation)
             case ApplyViolation():
                 self.apply(index, operation)
             case _:
@@ -267,6 +274,25 @@ class Operations(Decision):
         if operation.type is document.type:
             raise InvalidRequest(f"{document.path} is a {document.type} document already")
         self.enter(document, retyped(document, operation.type))
+
+    def annotate(self, operation: Annotate) -> None:
+        document = self.existing(operation.path)
+        self.allow(Verb.MODIFY, document.type, document.path, document)
+        self.guard.check(document.path)
+        self.check_revision(document.path, document, operation)
+        before = self.state.annotations.get(document.id)
+        for made in self.decided.annotations:
+            before = made if made.document == document.id else before
+        annotation, summary = annotation_after(document, before, operation)
+        self.decided.annotations.append(annotation)
+        self.enter(document, annotated(document, summary))
+
+    def untrack(self, operation: Untrack) -> None:
+        document = self.existing(operation.path)
+        self.allow(Verb.DELETE, document.type, document.path, document)
+        self.guard.check(document.path)
+        self.check_revision(document.path, document, operation)
+        self.enter(document, untracked(document, self.content_of(document)))
 
     def apply(self, index: int, operation: ApplyViolation) -> None:
         if self.actor is not Actor.USER:

@@ -12,12 +12,18 @@ from dataclasses import dataclass
 import msgspec
 
 from agent_trace_protocol import (
+    Blame,
+    Diff,
+    DocumentReport,
     Events,
     Log,
     Reply,
     SessionInfo,
     Sessions,
+    ShowDocument,
+    Snapshot,
     Status,
+    Traces,
     ViolationInfo,
 )
 
@@ -29,6 +35,7 @@ __all__ = [
     "Answer",
     "AnswerContent",
     "AnswerEvents",
+    "AnswerHistory",
     "AnswerQuery",
     "AnswerSessions",
     "AnswerViolation",
@@ -86,6 +93,19 @@ class AnswerQuery:
 
 
 @dataclass(slots=True, frozen=True)
+class AnswerHistory:
+    """Answer a question about history from the index, as of `after`."""
+
+    request: Diff | Blame | ShowDocument | Snapshot | Traces
+    """With every revision it leaves open filled in."""
+    document: int
+    """The document that is asked about; 0 if none is."""
+    after: int
+    report: DocumentReport | None = None
+    """What is known of it in memory, to be completed."""
+
+
+@dataclass(slots=True, frozen=True)
 class AnswerSessions:
     """Answer with these open sessions, and those in the index that have ended, as of `after`."""
 
@@ -130,6 +150,7 @@ Effect = (
     | Answer
     | AnswerContent
     | AnswerQuery
+    | AnswerHistory
     | AnswerSessions
     | AnswerEvents
     | AnswerViolation

@@ -14,8 +14,10 @@ from agent_trace_protocol import (
     Action,
     Actor,
     AgentTraceError,
+    Blame,
     CancelLease,
     Close,
+    Diff,
     DiscardViolation,
     Done,
     Durability,
@@ -40,9 +42,12 @@ from agent_trace_protocol import (
     Sessions,
     SessionSuperseded,
     SessionUnknown,
+    ShowDocument,
     ShowViolation,
+    Snapshot,
     Status,
     Stop,
+    Traces,
     Transact,
     Unlock,
     Violations,
@@ -60,6 +65,7 @@ from .lease_views import held_info
 from .leases import acquire, cancel, hand_over, list_leases, release, renew
 from .permissions import Forbidden
 from .policy import end_grants, forbid, policy_request, record_refusal
+from .questions import ask_history
 from .recording import append, introduce
 from .records import SessionClosed
 from .sessions import begin, check_resumed, check_version, due, extend
@@ -166,6 +172,8 @@ def _answer(
             return cancel(state, session, input, request, now)
         case Leases():
             return [Answer(list_leases(state, request, now), state.seq)]
+        case Diff() | Blame() | ShowDocument() | Snapshot() | Traces():
+            return [ask_history(state, request, now)]
         case Events():
             return [read_events(state, request)]
         case Close():

@@ -26,6 +26,7 @@ from agent_trace_protocol.limits import OPERATIONS_MAX
 __all__ = [
     "BasedOn",
     "CHAIN_START",
+    "Annotation",
     "Change",
     "Changed",
     "Discarded",
@@ -114,6 +115,17 @@ class BasedOn(msgspec.Struct, frozen=True, array_like=True):
     """Where the document was then."""
 
 
+class Annotation(msgspec.Struct, frozen=True, array_like=True):
+    """What stands beside a document since one of its revisions, until the next annotation."""
+
+    document: int
+    revision: int
+    """The revision that it was made with."""
+    tags: tuple[str, ...]
+    """Sorted, each once."""
+    description: str
+
+
 class Changed(msgspec.Struct, frozen=True, array_like=True, tag="changed", tag_field="$"):
     """Documents changed."""
 
@@ -130,6 +142,8 @@ class Changed(msgspec.Struct, frozen=True, array_like=True, tag="changed", tag_f
     """`file` if the change was made past the coordinator, in the file itself."""
     based_on: tuple[BasedOn, ...] = ()
     """What the session had read since its last record that says so."""
+    annotations: tuple[Annotation, ...] = ()
+    """One for each change that is an annotation, in their order."""
 
 
 class Drafted(msgspec.Struct, frozen=True, array_like=True, tag="drafted", tag_field="$"):

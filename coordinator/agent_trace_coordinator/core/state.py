@@ -15,7 +15,7 @@ import msgspec
 from agent_trace_protocol import Actor, DocumentType, SessionKind, fold_path
 
 from .lease_table import LeaseTable, Waiter
-from .records import CHAIN_START, Violated
+from .records import CHAIN_START, Annotation, Violated
 
 __all__ = [
     "DRAFTS_MAX",
@@ -168,6 +168,8 @@ class State:
     """How many live documents lie below a folder, by folded name."""
     deleted: dict[str, list[int]] = field(default_factory=dict[str, list[int]])
     """The documents that were deleted from a path and not restored, the last one last."""
+    annotations: dict[int, Annotation] = field(default_factory=dict[int, Annotation])
+    """Tags and descriptions, by document, deleted ones included."""
     paths: list[str] = field(default_factory=list[str])
     """The paths of the live documents, sorted."""
     drafts: dict[int, DraftState] = field(default_factory=dict[int, DraftState])

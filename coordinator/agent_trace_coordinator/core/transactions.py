@@ -65,6 +65,7 @@ def transact(
             decided.draft,
             " ".join(decided.override),
             decided.violation,
+            annotations=tuple(decided.annotations),
         )
         contents, notices = tuple(decided.contents), tuple(decided.notices)
     except (LateWrite, StaleWrite) as late:

@@ -19,15 +19,17 @@ from agent_trace_protocol import (
     Sessions,
     parse_path,
     parse_pattern,
+    parse_tag,
 )
 from agent_trace_protocol.limits import EVENTS_WAIT_SECONDS_MAX, PAGE_ENTRIES_MAX
 
 from .effects import Answer, AnswerContent, AnswerEvents, AnswerQuery, AnswerSessions
 from .inputs import Now
+from .records import Annotation
 from .sessions import info_of
 from .state import DocumentState, State
 
-__all__ = ["list_documents", "list_sessions", "read", "read_events", "read_log"]
+__all__ = ["document_info", "list_documents", "list_sessions", "read", "read_events", "read_log"]
 
 
 def read(state: State, request: Read) -> AnswerContent:
@@ -50,6 +52,7 @@ def list_documents(state: State, request: ListDocuments) -> Page:
     start = bisect.bisect_right(state.paths, request.after)
     if request.prefix:
         start = max(start, bisect.bisect_left(state.paths, request.prefix))
+    tag = parse_tag(request.tag) if request.tag else ""
     listed: list[DocumentInfo] = []
     for path in itertools.islice(state.paths, start, None):
         if request.prefix and not path.startswith(request.prefix):
@@ -57,9 +60,12 @@ def list_documents(state: State, request: ListDocuments) -> Page:
         document = state.documents[state.by_path[path]]
         if request.type is not None and document.type is not request.type:
             continue
+        annotation = state.annotations.get(document.id)
+        if tag and (annotation is None or tag not in annotation.tags):
+            continue
         if len(listed) == limit:
             return Page(tuple(listed), True)
-        listed.append(_document_info(document))
+        listed.append(document_info(document, annotation))
     return Page(tuple(listed), False)
 
 
@@ -82,7 +88,8 @@ def _limit(limit: int) -> int:
     return limit
 
 
-def _document_info(document: DocumentState) -> DocumentInfo:
+def document_info(document: DocumentState, annotation: Annotation | None) -> DocumentInfo:
+    """Return a document as a listing shows it."""
     return DocumentInfo(
         id=document.id,
         path=document.path,
@@ -92,6 +99,8 @@ def _document_info(document: DocumentState) -> DocumentInfo:
         seq=document.seq,
         time_ms=document.time_ms,
         author=document.author,
+        tags=() if annotation is None else annotation.tags,
+        description="" if annotation is None else annotation.description,
     )
 
 

@@ -19,6 +19,9 @@ from agent_trace_protocol import Action
 
 __all__ = ["FileStage"]
 
+_NOT_IN_FILES: Final = (Action.RECLASSIFY, Action.ANNOTATE, Action.UNTRACK)
+"""What leaves a document's file as it is."""
+
 _log = logging.getLogger("agent_trace.coordinator.files")
 
 GATHER_SECONDS: Final = 0.2
@@ -69,7 +72,7 @@ class FileStage:
                 # What was taken from files is what they hold, unless it was joined with something.
                 adopted = body.source == FILE_SOURCE
                 for change in body.changes:
-                    if change.action is Action.RECLASSIFY or (
+                    if change.action in _NOT_IN_FILES or (
                         adopted and change.action in (Action.PUT, Action.DELETE, Action.MOVE)
                     ):
                         continue

@@ -19,6 +19,7 @@ from agent_trace_coordinator.core.inputs import Now
 from agent_trace_coordinator.core.records import Record
 from agent_trace_coordinator.core.sessions import session_state
 from agent_trace_coordinator.core.state import State
+from agent_trace_coordinator.storage.history_index import HistoryIndex
 from agent_trace_coordinator.storage.index import Index
 from agent_trace_protocol import (
     Log,
@@ -28,6 +29,8 @@ from agent_trace_protocol import (
     SessionState,
     StatusReport,
 )
+
+from .history import History
 
 __all__ = ["Queries", "RepositoryFigures"]
 
@@ -57,8 +60,11 @@ class Queries:
         endpoint: str,
         repository: Callable[[], RepositoryFigures],
         clock: Callable[[], Now],
+        history: HistoryIndex | None = None,
     ) -> None:
-        """`index` belongs to these queries alone; `repository` is called in the worker thread."""
+        """`index` and `history` belong to these queries alone; `repository` is called in the
+        worker thread."""
+        self.history = None if history is None else History(history, self.commit)
         self._index = index
         self._root = root
         self._endpoint = endpoint
@@ -82,6 +88,13 @@ class Queries:
         """Return what a log request asks for as of operation `seq`, and whether there is more."""
         if not 0 < request.before <= seq:
             request = msgspec.structs.replace(request, before=seq + 1)
+        if self.history is not None and (request.since_ms or request.until_ms):
+            after, before = await self.history.time_range(request.since_ms, request.until_ms, seq)
+            request = msgspec.structs.replace(
+                request,
+                after=max(request.after, after),
+                before=min(request.before, before or request.before),
+            )
         entries, more = await anyio.to_thread.run_sync(
             self._index.log, request, document, limiter=self._limiter
         )
@@ -132,6 +145,9 @@ class Queries:
             maintenance=figures.maintenance,
             trouble=trouble,
             repository_budget_bytes=figures.budget_bytes,
+            leases=len(state.leases.by_token),
+            drafts=len(state.drafts),
+            violations=len(state.violations),
         )
 
 

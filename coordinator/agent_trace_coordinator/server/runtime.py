@@ -22,6 +22,7 @@ from agent_trace_coordinator.core.effects import (
     Answer,
     AnswerContent,
     AnswerEvents,
+    AnswerHistory,
     AnswerQuery,
     AnswerSessions,
     AnswerViolation,
@@ -77,6 +78,7 @@ from agent_trace_protocol import (
     SessionId,
     SessionList,
     Status,
+    Traces,
     UnsupportedVersion,
     decode_request,
     decode_request_envelope,
@@ -359,6 +361,8 @@ class Runtime:
                     self._answer_content(peer, number, effect)
                 case AnswerQuery():
                     self._answer_query(peer, number, effect)
+                case AnswerHistory():
+                    self._answer_history(peer, number, effect)
                 case AnswerSessions():
                     start = partial(self._start_query, peer, number, effect)
                     self._when_durable(effect.after, peer, number, start)
@@ -538,6 +542,17 @@ class Runtime:
         if isinstance(answer.request, Log):
             # Whoever was told of an operation finds its commit in the history.
             start = partial(self._when_in_git, answer.after, start)
+        self._when_durable(answer.after, peer, number, start)
+
+    def _answer_history(self, peer: bytes, number: int, answer: AnswerHistory) -> None:
+        history = self._queries.history
+        assert history is not None, "whoever serves no history is not asked for it"
+        start = partial(
+            self._start, partial(history.answer, answer, self._state.store), peer, number
+        )
+        if isinstance(answer.request, Traces):
+            # A trace names the commit.
+            start = partial(self._when_in_git, min(answer.request.until, answer.after), start)
         self._when_durable(answer.after, peer, number, start)
 
     def _start_query(self, peer: bytes, number: int, query: AnswerQuery | AnswerSessions) -> None:

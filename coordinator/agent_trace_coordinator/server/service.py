@@ -26,6 +26,7 @@ from agent_trace_coordinator.core.records import Entry
 from agent_trace_coordinator.core.state import Rules, State
 from agent_trace_coordinator.errors import JournalFailed, JournalFull
 from agent_trace_coordinator.storage.git import GitHistory
+from agent_trace_coordinator.storage.history_index import HistoryIndex
 from agent_trace_coordinator.storage.index import Index
 from agent_trace_coordinator.storage.journal import Journal
 from agent_trace_coordinator.storage.lock import StoreLock
@@ -131,6 +132,8 @@ def _serve(
         return state
 
     state = load()
+    history_index = HistoryIndex(store.state_db)
+    stack.callback(history_index.close)
     lookup_index, git_index, query_index, quarantine_index = (
         Index(store.state_db) for _ in range(4)
     )
@@ -230,7 +233,7 @@ def _serve(
         stage,
         git,
         files,
-        Queries(query_index, store.root, endpoint, figures, read_clock),
+        Queries(query_index, store.root, endpoint, figures, read_clock, history_index),
         ways,
         read_clock,
         reload=load,

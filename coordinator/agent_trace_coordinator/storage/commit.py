@@ -82,7 +82,7 @@ def render_commit(entry: Entry, branch: str, parent: str | None) -> bytes:
 
 def _add_change(parts: list[bytes], change: Change, contents: dict[int, bytes]) -> None:
     path = quote_path(change.path)
-    if change.action is Action.DELETE:
+    if change.action in (Action.DELETE, Action.UNTRACK):
         parts.append(b"D %b\n" % path)
         return
     content = contents.get(change.content_key)
@@ -91,8 +91,8 @@ def _add_change(parts: list[bytes], change: Change, contents: dict[int, bytes]) 
             parts.append(b"D %b\n" % quote_path(change.previous_path))
         parts += (b"M 100644 inline %b\ndata %d\n" % (path, len(content)), content, b"\n")
         return
-    if change.action is Action.RECLASSIFY:
-        # The file stays as it is; the type stands in the trailers.
+    if change.action in (Action.RECLASSIFY, Action.ANNOTATE):
+        # The file stays as it is; what changed stands in the trailers.
         return
     if change.action is not Action.MOVE:
         raise ValueError(f"{change.path!r}: the entry lacks content {change.content_key}")

@@ -133,18 +133,18 @@ class Index:
                 found.add(body.changes[index].digest)
         return frozenset(found)
 
-    def vacated(self) -> Iterator[tuple[str, int, int]]:
-        """Yield every path that a document has left, the document, and when, in milliseconds; in
-        the order in which they did.
+    def vacated(self) -> Iterator[tuple[str, int, int, bool]]:
+        """Yield every path that a document has left, the document, when, in milliseconds, and
+        whether it left its file there; in the order in which they did.
 
         Grows with the deletions and moves of the store's whole life.
         """
         try:
             cursor = self._connection.execute(
                 "SELECT change.key, journal.record FROM change"
-                " JOIN journal ON journal.seq = change.key / ? WHERE action IN (?, ?)"
+                " JOIN journal ON journal.seq = change.key / ? WHERE action IN (?, ?, ?)"
                 " ORDER BY change.key",
-                (_PER_RECORD, Action.DELETE, Action.MOVE),
+                (_PER_RECORD, Action.DELETE, Action.MOVE, Action.UNTRACK),
             )
             for key, encoded in cursor:
                 seq, index = split_key(key)
@@ -153,7 +153,9 @@ class Index:
                 if not isinstance(body, Changed) or index >= len(body.changes):
                     raise CorruptStore(f"journal record {seq} is indexed as a change and is none")
                 change = body.changes[index]
-                yield change.previous_path or change.path, change.document, record.time_ms
+                path = change.previous_path or change.path
+                untracked = change.action is Action.UNTRACK
+                yield path, change.document, record.time_ms, untracked
         except sqlite3.Error as error:
             raise translate(error) from error
 
@@ -168,38 +170,55 @@ class Index:
                 ("document = ?", document),
                 ("author = ?", request.author),
                 ("key < ?", request.before * _PER_RECORD),
+                ("key >= ?", request.after and (request.after + 1) * _PER_RECORD),
                 ("action = ?", str(request.action or "")),
+                ("type = ?", str(request.type or "")),
                 ("session = (SELECT seq FROM session WHERE id = ?)", request.session),
             ],
+            # The index of one document's revisions is in this order too; by key, all the changes of
+            # others would be gone through.
+            order="revision" if document else "key",
         )
+        if document or request.type is not None:
+            keys.sort(reverse=True)
+            return [self._entry(key) for key in keys[: request.limit]], len(keys) > request.limit
         for action, column in ((Action.OPEN, "seq"), (Action.CLOSE, "ended")):
-            if document or request.action not in (None, action):
+            if request.action not in (None, action):
                 continue
             ids = [
                 (f"{column} < ?", request.before),
+                (f"{column} > ?", request.after),
                 ("name = ?", request.author),
                 ("id = ?", request.session),
             ]
             seqs = self._keys("session", column, request, ids)
             keys += [seq * _PER_RECORD for seq in seqs]
-        if not document:
-            noted = [
-                ("seq < ?", request.before),
-                ("author = ?", request.author),
-                ("action = ?", str(request.action or "")),
-                ("session = (SELECT seq FROM session WHERE id = ?)", request.session),
-            ]
-            keys += [seq * _PER_RECORD for seq in self._keys("note", "seq", request, noted)]
+        noted = [
+            ("seq < ?", request.before),
+            ("seq > ?", request.after),
+            ("author = ?", request.author),
+            ("action = ?", str(request.action or "")),
+            ("session = (SELECT seq FROM session WHERE id = ?)", request.session),
+        ]
+        keys += [seq * _PER_RECORD for seq in self._keys("note", "seq", request, noted)]
         keys.sort(reverse=True)
         return [self._entry(key) for key in keys[: request.limit]], len(keys) > request.limit
 
     def _keys(
-        self, table: str, column: str, request: Log, conditions: Sequence[tuple[str, object]]
+        self,
+        table: str,
+        column: str,
+        request: Log,
+        conditions: Sequence[tuple[str, object]],
+        *,
+        order: str = "",
     ) -> list[int]:
         """Return the newest keys of a table that meet the conditions whose value is given."""
         given = [(sql, value) for sql, value in conditions if value]
         where = " AND ".join([f"{column} IS NOT NULL", *(sql for sql, _ in given)])
-        query = f"SELECT {column} FROM {table} WHERE {where} ORDER BY {column} DESC LIMIT ?"
+        query = (
+            f"SELECT {column} FROM {table} WHERE {where} ORDER BY {order or column} DESC LIMIT ?"
+        )
         try:
             cursor = self._connection.execute(
                 query, [*(value for _, value in given), request.limit + 1]

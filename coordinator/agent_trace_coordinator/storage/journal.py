@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from agent_trace_coordinator.core.apply import (
+    annotation_of,
     document_after,
     draft_of,
     grant_of,
@@ -161,6 +162,7 @@ class Journal:
         try:
             self._verify_tail()
             self._load_documents(state)
+            self._load_annotations(state)
             self._load_drafts(state)
             self._load_violations(state)
             self._load_unlocks(state, now)
@@ -213,6 +215,19 @@ class Journal:
         # the later one is found.
         for document in sorted(last, key=lambda document: document.seq):
             state.link(document)
+
+    def _load_annotations(self, state: State) -> None:
+        for key, encoded in self._connection.execute(
+            "SELECT change.key, journal.record FROM (SELECT document, MAX(revision) AS revision"
+            " FROM change WHERE action = 'annotate' GROUP BY document)"
+            " JOIN change USING (document, revision) JOIN journal ON journal.seq = change.key / ?",
+            (content_key(1, 0),),
+        ):
+            seq, index = split_key(key)
+            annotation = annotation_of(decode(seq, encoded), index)
+            if annotation is None:
+                raise CorruptStore(f"journal record {seq} is indexed as an annotation and is none")
+            state.annotations[annotation.document] = annotation
 
     def _load_drafts(self, state: State) -> None:
         for seq, encoded in self._connection.execute(
@@ -288,7 +303,7 @@ class Journal:
         """
         journal: list[tuple[int, int, int | None, bytes, bytes]] = []
         contents: list[tuple[int, bytes]] = []
-        changes: list[tuple[int, int, int, int, str, str]] = []
+        changes: list[tuple[int, int, int, int, str, str, str]] = []
         opened: list[tuple[int, str, str, str, int]] = []
         closed: list[tuple[int, str, int]] = []
         drafted: list[tuple[int]] = []
@@ -328,6 +343,7 @@ class Journal:
                             session,
                             record.author,
                             change.action,
+                            change.type,
                         )
                     )
                 if body.draft:
@@ -358,7 +374,7 @@ class Journal:
             connection.execute("BEGIN IMMEDIATE")
             self._insert("journal", 5, journal)
             self._insert("content", 2, contents)
-            self._insert("change", 6, changes)
+            self._insert("change", 7, changes)
             if opened:
                 connection.executemany(
                     "INSERT INTO session (seq, id, name, actor, ephemeral) VALUES (?, ?, ?, ?, ?)",

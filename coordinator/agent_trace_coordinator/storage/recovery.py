@@ -82,7 +82,11 @@ def restore_files(state: State, index: Index, tree: WatchedTree) -> list[SetAsid
     Returns foreign content that was set aside.
     """
     left: dict[str, _Left] = {}
-    for path, id, time_ms in index.vacated():
+    for path, id, time_ms, untracked in index.vacated():
+        if untracked:
+            # Its file, and what lay there before, is nobody's business any more.
+            left.pop(path, None)
+            continue
         leaving = left.setdefault(path, _Left())
         leaving.documents.add(id)
         leaving.time_ms = time_ms

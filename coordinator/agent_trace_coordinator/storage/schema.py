@@ -49,9 +49,11 @@ CREATE TABLE change (
     revision INTEGER NOT NULL,
     session INTEGER NOT NULL,
     author TEXT NOT NULL,
-    action TEXT NOT NULL
+    action TEXT NOT NULL,
+    type TEXT NOT NULL
 ) STRICT;
 CREATE UNIQUE INDEX change_document ON change (document, revision);
+CREATE INDEX change_annotated ON change (document, revision) WHERE action = 'annotate';
 
 CREATE TABLE session (
     seq INTEGER PRIMARY KEY,      -- of the record that opened it

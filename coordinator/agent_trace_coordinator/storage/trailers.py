@@ -40,7 +40,8 @@ _CHAIN: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _TRAILER: Final = re.compile(r"([A-Z][a-zA-Z-]*): (.*)", re.ASCII)
 
 _REPEATED: Final = frozenset(
-    {"Document", "Content", "Moved-From", "Summary", "Based-On", "Kept", "Diff"}
+    {"Document", "Content", "Moved-From", "Summary", "Tags", "Description", "Based-On"}
+    | {"Kept", "Diff"}
 )
 """Trailers of which a commit may have many."""
 
