@@ -68,6 +68,7 @@ from .client import Agent, connect
 from .errors import (
     ConnectionLost,
     CoordinatorFailed,
+    CoordinatorStopped,
     RequestTimedOut,
     StoreNotCreated,
     StoreNotFound,
@@ -94,6 +95,7 @@ __all__ = [
     "ConflictInfo",
     "ConnectionLost",
     "CoordinatorFailed",
+    "CoordinatorStopped",
     "CorruptStore",
     "Delete",
     "Document",

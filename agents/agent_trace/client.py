@@ -17,6 +17,7 @@ from contextlib import asynccontextmanager
 import anyio
 
 from agent_trace_protocol import (
+    Actor,
     Done,
     LeaseInfo,
     Open,
@@ -157,7 +158,12 @@ async def connect_with(
         connector: where connections come from, if not from what the settings name.
     """
     if connector is None:
-        connector = connector_of(settings.root, settings.endpoint, settings.autostart)
+        connector = connector_of(
+            settings.root,
+            settings.endpoint,
+            settings.autostart,
+            starts_stopped=settings.identity.actor is Actor.USER,
+        )
     spooled = isinstance(connector, SpoolConnector)
     session = Session(
         connector,

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from agent_trace_protocol.layout import SPOOL_DIRECTORY
 
-from .errors import ConnectionLost, CoordinatorNotRunning, SocketsDenied
-from .launch import ensure_coordinator, listening
+from .errors import ConnectionLost, CoordinatorNotRunning, CoordinatorStopped, SocketsDenied
+from .launch import ensure_coordinator, listening, read_stopped
 from .sandbox import denies_sockets, sandbox_name
 from .transport.base import Connector, Transport
 from .transport.spool import SpoolTransport, is_served
@@ -17,10 +17,13 @@ from .transport.zmq import ZmqTransport
 __all__ = ["EndpointConnector", "SpoolConnector", "StoreConnector", "connector_of"]
 
 
-def connector_of(root: Path | None, endpoint: str, autostart: bool) -> Connector:
+def connector_of(
+    root: Path | None, endpoint: str, autostart: bool, *, starts_stopped: bool = True
+) -> Connector:
     """Return what connects to a store at `root`, or else to a coordinator's address.
 
-    Where a sandbox denies sockets to this process, that is the store's spool.
+    Where a sandbox denies sockets to this process, that is the store's spool. `starts_stopped` is
+    whether it may start a coordinator that a user has stopped.
 
     Raises:
         CoordinatorNotRunning: nobody serves the store, and nobody would start a coordinator. Later
@@ -46,26 +49,46 @@ def connector_of(root: Path | None, endpoint: str, autostart: bool) -> Connector
         raise CoordinatorNotRunning(
             f"no coordinator is running for {root}; start one with agent-trace serve"
         )
-    return StoreConnector(root, autostart)
+    return StoreConnector(root, autostart, starts_stopped)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class StoreConnector:
-    """Connects to whoever serves a store on this machine, starting a coordinator if nobody does."""
+    """Connects to whoever serves a store on this machine, starting a coordinator if nobody does.
+
+    One that a user has stopped is not started again by who was connected to it.
+    """
 
     root: Path
     autostart: bool = True
+    starts_stopped: bool = True
+    """Whether a new session may start one that a user has stopped: a user's may."""
+    _met: bool = False
 
     async def connect(self) -> Transport:
         """Return a connection; raises `ConnectionLost` or `CoordinatorFailed`."""
-        if self.autostart:
-            info = await ensure_coordinator(self.root)
-        else:
-            found = listening(self.root)
-            if found is None:
+        found = listening(self.root)
+        if found is None:
+            self._check_stopped()
+            if not self.autostart:
                 raise ConnectionLost(f"no coordinator is running for {self.root}")
-            info = found
-        return ZmqTransport(info.endpoint)
+            found = await ensure_coordinator(self.root)
+        self._met = True
+        return ZmqTransport(found.endpoint)
+
+    def _check_stopped(self) -> None:
+        """Raise if a user has stopped the coordinator, and this is not who may start it again."""
+        if self.starts_stopped and not self._met:
+            return
+        stopped = read_stopped(self.root)
+        if stopped is None:
+            return
+        message = (
+            f"{stopped.by} has stopped the coordinator of {self.root}; a user starts it again with "
+            "agent-trace serve, or with any command"
+        )
+        # Who was connected waits a while for it; who was not is told at once.
+        raise ConnectionLost(message) if self._met else CoordinatorStopped(message)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ __all__ = [
     "ConnectionLost",
     "CoordinatorFailed",
     "CoordinatorNotRunning",
+    "CoordinatorStopped",
     "RequestTimedOut",
     "SocketsDenied",
     "StoreNotFound",
@@ -47,6 +48,10 @@ class StoreNotCreated(AgentTraceError):
 
 class CoordinatorFailed(Unavailable):
     """No coordinator serves the store, and none could be started."""
+
+
+class CoordinatorStopped(CoordinatorFailed):
+    """A user stopped the coordinator a short while ago, and only a user starts it again."""
 
 
 class CoordinatorNotRunning(CoordinatorFailed):

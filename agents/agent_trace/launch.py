@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -27,8 +28,11 @@ from agent_trace_protocol.layout import (
     EXIT_ALREADY_RUNNING,
     EXIT_DISK_FAILED,
     SPOOL_DIRECTORY,
+    STOPPED_FILE,
+    STOPPED_SECONDS,
     STORE_DIRECTORY,
     EndpointInfo,
+    StoppedInfo,
 )
 
 from .errors import CoordinatorFailed, StoreNotCreated
@@ -41,6 +45,7 @@ __all__ = [
     "ensure_coordinator",
     "listening",
     "read_endpoint",
+    "read_stopped",
 ]
 
 START_SECONDS_MAX: Final = 15.0
@@ -68,6 +73,17 @@ def read_endpoint(root: Path) -> EndpointInfo | None:
             return msgspec.json.decode(file.read(_ENDPOINT_BYTES_MAX), type=EndpointInfo)
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
         return None
+
+
+def read_stopped(root: Path) -> StoppedInfo | None:
+    """Return who stopped the store's coordinator, if a user did so a short while ago."""
+    try:
+        with open(root / STOPPED_FILE, "rb") as file:
+            info = msgspec.json.decode(file.read(_ENDPOINT_BYTES_MAX), type=StoppedInfo)
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+    # A clock that was set back meanwhile must not make it last.
+    return info if abs(time.time() - info.time_ms / 1000) < STOPPED_SECONDS else None
 
 
 def listening(root: Path) -> EndpointInfo | None:

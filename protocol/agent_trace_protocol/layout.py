@@ -18,8 +18,11 @@ __all__ = [
     "SESSIONS_DIRECTORY",
     "SOCKET_PATH_BYTES_MAX",
     "SPOOL_DIRECTORY",
+    "STOPPED_FILE",
+    "STOPPED_SECONDS",
     "STORE_DIRECTORY",
     "EndpointInfo",
+    "StoppedInfo",
 ]
 
 STORE_DIRECTORY: Final = ".agent-trace"
@@ -30,6 +33,13 @@ CONFIG_FILE: Final = ".agent-trace/config.toml"
 
 ENDPOINT_FILE: Final = ".agent-trace/run/endpoint.json"
 """Where the coordinator listens: an `EndpointInfo` as JSON, replaced atomically after each bind."""
+
+STOPPED_FILE: Final = ".agent-trace/run/stopped.json"
+"""That a user has stopped the coordinator: a `StoppedInfo` as JSON. Any start removes it."""
+
+STOPPED_SECONDS: Final = 600.0
+"""For how long a stop keeps the clients that were connected, and agents, from starting another
+coordinator: long enough for a copy or an upgrade, and nobody has to undo it the next day."""
 
 COORDINATOR_LOG: Final = ".agent-trace/run/coordinator.log"
 """What a coordinator that was started in the background says."""
@@ -59,3 +69,11 @@ class EndpointInfo(msgspec.Struct, frozen=True):
     epoch: int
     version: str
     """The coordinator's own version."""
+
+
+class StoppedInfo(msgspec.Struct, frozen=True):
+    """The contents of the file that says that a user stopped the coordinator."""
+
+    by: str
+    time_ms: int
+    """When, UTC milliseconds."""

@@ -85,3 +85,34 @@ def test_permissions_show_the_table_and_why_not(store: Path) -> None:
     assert "as agent, documents of each type:" in table
     rows = {line.split()[0]: line.split()[1:] for line in table.splitlines()[2:7]}
     assert rows["plan"] == ["yes"] * 5 + ["no"] and rows["reference"] == ["no"] * 6
+
+
+def test_a_reader_sees_everything_and_changes_nothing(store: Path) -> None:
+    assert run("read", "api.md", "--reader", "eve").stdout == "one\n"
+    assert "as reader" in run("--reader", "eve", "permissions", "api.md").stdout
+    refused = run("write", "plan.md", "--text", "mine", "--reader", "eve", code=1)
+    assert "a reader may create nothing" in refused.stderr
+    run("lease", "acquire", "plan.md", "--reader", "eve", code=1)
+    run("stop", "--reader", "eve", code=1)
+    assert {each.split()[3] for each in run("violations").stdout.splitlines()[1:]} == {"reader"}
+    assert run("ls", "--json").stdout.count("\n") == 1
+    run("ls", "--reader", "", code=2)
+    both = run("ls", "--reader", "eve", "--agent", "planner", code=1)
+    assert "acts alone" in both.stderr
+
+
+def test_a_reader_may_keep_a_session_beside_a_user_of_the_same_name(store: Path) -> None:
+    first = json.loads(run("connect", "--reader", "eve", "--json").stdout)
+    again = json.loads(run("connect", "--reader", "eve", "--json").stdout)
+    assert (first["actor"], first["session"]) == ("reader", again["session"])
+    assert again["resumed"] is True
+    run("disconnect", "--reader", "eve")
+
+
+def test_events_show_what_one_agent_did(store: Path) -> None:
+    run("write", "a.md", "--text", "one", "--agent", "planner")
+    run("write", "b.md", "--text", "one", "--agent", "coder")
+    told = run("events", "--agent", "coder", "--json").stdout.splitlines()
+    assert {json.loads(line)["author"] for line in told} == {"coder"}
+    assert told == run("events", "--author", "coder", "--json").stdout.splitlines()
+    assert json.loads(run("wait", "--agent", "coder", "--since", "1", "--json").stdout)["cursor"]

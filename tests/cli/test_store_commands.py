@@ -166,7 +166,7 @@ def test_stop_says_how_many_others_were_live(
     with serve(_sessions(*others), leaves_at=Stop):
         last = _run("stop").stdout.splitlines()[-1]
     assert last.startswith(told)
-    assert last.endswith("clients that need it again start it again")
+    assert last.endswith("they wait for you to start it again (agent-trace serve)")
 
 
 def test_stopping_what_does_not_run_is_no_failure(store: Path) -> None:

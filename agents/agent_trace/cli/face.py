@@ -37,6 +37,7 @@ __all__ = [
     "Face",
     "durability_option",
     "find_trouble",
+    "following_options",
     "global_options",
     "keeping",
     "message_option",
@@ -57,6 +58,7 @@ class Face:
 
     store: str | None = None
     agent: str | None = None
+    reader: str | None = None
     json: bool = False
     confirm: bool = False
     """Whether a user confirms what this command writes."""
@@ -65,7 +67,7 @@ class Face:
 
     def identity(self) -> Identity:
         """Return who acts."""
-        return find_identity(self.agent)
+        return find_identity(self.agent, reader=self.reader)
 
     def root(self) -> Path:
         """Return the store's root.
@@ -193,36 +195,57 @@ async def find_trouble(agent: Agent) -> str:
 def _take(context: click.Context, parameter: click.Parameter, value: Any) -> None:
     """Keep a global option wherever it stands; the one nearest to the end counts."""
     face = context.find_root().ensure_object(Face)
-    if value == "" and parameter.name == "agent":
+    if value == "" and parameter.name in ("agent", "reader"):
         # A script's unset variable must not make its agent the user.
-        raise click.UsageError("--agent is empty; name the agent, or leave the option out")
+        raise click.UsageError(
+            f"--{parameter.name} is empty; name the {parameter.name}, or leave the option out"
+        )
     if value:
         setattr(face, str(parameter.name), value)
 
 
+_JSON: Final = click.option(
+    "--json", is_flag=True, expose_value=False, callback=_take, help="Print JSON."
+)
+_AGENT: Final = click.option(
+    "--agent",
+    metavar="NAME",
+    expose_value=False,
+    callback=_take,
+    help="Act as this agent (else AGENT_TRACE_AGENT, else you as the user).",
+)
+_READER: Final = click.option(
+    "--reader",
+    metavar="NAME",
+    expose_value=False,
+    callback=_take,
+    help="Act as this reader, who changes nothing.",
+)
+_STORE: Final = click.option(
+    "--store",
+    metavar="DIR",
+    expose_value=False,
+    callback=_take,
+    help="A directory in the store (else AGENT_TRACE_STORE, else the current one).",
+)
+
+
 def global_options(command: _F) -> _F:
     """Add the options that may stand before and after the command's name."""
-    for option in (
-        click.option(
-            "--json", is_flag=True, expose_value=False, callback=_take, help="Print JSON."
-        ),
-        click.option(
-            "--agent",
-            metavar="NAME",
-            expose_value=False,
-            callback=_take,
-            help="Act as this agent (else AGENT_TRACE_AGENT, else you as the user).",
-        ),
-        click.option(
-            "--store",
-            metavar="DIR",
-            expose_value=False,
-            callback=_take,
-            help="A directory in the store (else AGENT_TRACE_STORE, else the current one).",
-        ),
-    ):
-        command = option(command)
-    return command
+    return _JSON(_AGENT(_READER(_STORE(command))))
+
+
+def following_options(command: _F) -> _F:
+    """Add the same to a command that shows what others do: there, `--agent` says whose doings."""
+    whose = click.option(
+        "--agent",
+        "whose",
+        metavar="NAME",
+        default="",
+        help="Only what this agent did. To act as an agent, put --agent before the command.",
+    )
+    author = click.option("--author", default="", help="Only what this agent or user did.")
+    return whose(author(_JSON(_READER(_STORE(command)))))
 
 
 pass_face = click.make_pass_decorator(Face, ensure=True)

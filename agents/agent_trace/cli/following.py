@@ -15,7 +15,7 @@ from agent_trace.calls.following import CHANGES, POLL_SECONDS
 from agent_trace.client import Agent
 from agent_trace_protocol import Action, EventPage, LogEntry
 
-from .face import Face, global_options, pass_face, run_in_session
+from .face import Face, following_options, pass_face, run_in_session
 from .leases import DURATION
 from .output import as_builtins, emit_json, local_time, shown
 
@@ -46,15 +46,15 @@ def _show(face: Face, event: LogEntry) -> None:
 @click.option("--since", type=click.IntRange(min=0), help="Only what came after operation SINCE.")
 @click.option("--follow", "-f", is_flag=True, help="Go on, and wait for what comes.")
 @click.option("--path", default="", help="Only what concerns this path or glob.")
-@click.option("--author", default="", help="Only what this agent or user did.")
 @click.option("--action", "actions", multiple=True, type=click.Choice([*map(str, Action)]))
-@global_options
+@following_options
 @pass_face
 def events(
     face: Face,
     since: int | None,
     follow: bool,
     path: str,
+    whose: str,
     author: str,
     actions: tuple[str, ...],
 ) -> None:
@@ -65,7 +65,9 @@ def events(
     target = face.document_path(path) if path else ""
 
     async def work(agent: Agent) -> None:
-        told = agent.events(since, follow=follow, path=target, author=author, actions=actions)
+        told = agent.events(
+            since, follow=follow, path=target, author=whose or author, actions=actions
+        )
         async for event in told:
             _show(face, event)
             sys.stdout.flush()
@@ -76,11 +78,12 @@ def events(
 @click.command()
 @click.argument("path", default="")
 @click.option("--since", type=click.IntRange(min=0), help="The cursor of the last wait; else now.")
-@click.option("--author", default="", help="Only what this agent or user did.")
 @click.option("--timeout", type=DURATION, help="Give up after so long, with exit code 1.")
-@global_options
+@following_options
 @pass_face
-def wait(face: Face, path: str, since: int | None, author: str, timeout: float | None) -> None:
+def wait(
+    face: Face, path: str, since: int | None, timeout: float | None, whose: str, author: str
+) -> None:
     """Wait until a document changes.
 
     PATH is a document or a glob; any document if it is not given. Says what changed, and the cursor
@@ -96,7 +99,7 @@ def wait(face: Face, path: str, since: int | None, author: str, timeout: float |
                     cursor,
                     wait_seconds=POLL_SECONDS,
                     path=target,
-                    author=author,
+                    author=whose or author,
                     actions=CHANGES,
                 )
                 if page.events:

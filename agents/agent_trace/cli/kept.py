@@ -68,8 +68,8 @@ def open_kept(
     Waits for as long as another command of the same name runs.
     """
     directory = root / SESSIONS_DIRECTORY
-    # No name starts with "~", so a user and an agent of one name keep apart.
-    prefix = "" if identity.actor is Actor.AGENT else "~"
+    # No name starts with these, so an agent, a user and a reader of one name keep apart.
+    prefix = {Actor.AGENT: "", Actor.READER: "~~"}.get(identity.actor, "~")
     path = directory / f"{prefix}{identity.name}.json"
     flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
     if create:

@@ -209,7 +209,8 @@ def _of_budget(report: StatusReport) -> str:
 def stop(face: Face) -> None:
     """Let the coordinator finish its work and leave.
 
-    The next command starts it again, and so do clients that are connected when they need it.
+    Your next command starts it again. Clients that are connected, and agents, leave it stopped for
+    ten minutes and are told who stopped it.
     """
     root = face.root()
     before = listening(root)
@@ -246,7 +247,7 @@ def stop(face: Face) -> None:
         click.echo(f"the coordinator (pid {before.pid}) has stopped")
         if live:
             were = "1 other session was" if len(live) == 1 else f"{len(live)} other sessions were"
-            click.echo(f"{were} live: clients that need it again start it again")
+            click.echo(f"{were} live: they wait for you to start it again (agent-trace serve)")
 
 
 async def _wait_gone(root: Path, before: EndpointInfo) -> bool:

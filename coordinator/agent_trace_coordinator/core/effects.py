@@ -125,6 +125,9 @@ class AnswerEvents:
 class Leave:
     """Finish the work and end the process."""
 
+    by: str
+    """The user who asked for it."""
+
 
 @dataclass(slots=True, frozen=True)
 class AnswerViolation:

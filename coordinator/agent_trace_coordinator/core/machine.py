@@ -182,7 +182,7 @@ def _answer(
             if session.actor is not Actor.USER:
                 message = "only a user may stop the coordinator; nobody can grant it"
                 raise forbid("only-users-stop", Action.CLOSE, "", message)
-            return [Answer(Done(), state.seq), Leave()]
+            return [Answer(Done(), state.seq), Leave(session.name)]
         case _:
             assert_never(request)
 

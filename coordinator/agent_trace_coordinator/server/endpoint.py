@@ -1,18 +1,22 @@
 """Where the coordinator listens, and how clients find it.
 
 A unix socket's path ends at about 107 bytes, so a deep store's socket lies in a private directory
-elsewhere; the endpoint file in the store says where.
+elsewhere; the endpoint file in the store says where. Beside such a socket lies a link to its store:
+whoever starts a coordinator removes the sockets of those that were killed and never started again.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
+import logging
 import os
 import stat
 import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
@@ -20,11 +24,28 @@ from agent_trace_coordinator.errors import StoreInvalid
 from agent_trace_protocol.layout import (
     ENDPOINT_FILE,
     SOCKET_PATH_BYTES_MAX,
+    STOPPED_FILE,
     STORE_DIRECTORY,
     EndpointInfo,
+    StoppedInfo,
 )
 
-__all__ = ["announce", "private_umask", "socket_path", "withdraw"]
+__all__ = [
+    "announce",
+    "forget_stop",
+    "mark_stopped",
+    "private_umask",
+    "socket_path",
+    "sweep_sockets",
+    "withdraw",
+]
+
+_log = logging.getLogger("agent_trace.coordinator.endpoint")
+
+_LINK_SUFFIX: Final = ".store"
+"""Of the symbolic link beside a socket that leads to its store."""
+
+_LOCK_FLAGS: Final = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 def socket_path(root: Path) -> Path:
@@ -37,11 +58,7 @@ def socket_path(root: Path) -> Path:
     # ZeroMQ addresses are text, file names need not be.
     if len(os.fsencode(near)) <= SOCKET_PATH_BYTES_MAX and _is_text(near):
         return near
-    runtime = os.environ.get("XDG_RUNTIME_DIR")
-    if runtime:
-        directory = Path(runtime) / "agent-trace"
-    else:
-        directory = Path(tempfile.gettempdir()) / f"agent-trace-{os.getuid()}"
+    directory = _far_directory()
     name = hashlib.blake2b(os.fsencode(root), digest_size=16).hexdigest()
     far = directory / f"{name}.sock"
     if len(os.fsencode(far)) > SOCKET_PATH_BYTES_MAX:
@@ -57,7 +74,58 @@ def socket_path(root: Path) -> Path:
         or stat.S_IMODE(status.st_mode) & 0o077
     ):
         raise StoreInvalid(f"{directory} is not a directory that only you can enter; remove it")
+    link = far.with_suffix(_LINK_SUFFIX)
+    link.unlink(missing_ok=True)
+    link.symlink_to(root)
     return far
+
+
+def _far_directory() -> Path:
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    if runtime:
+        return Path(runtime) / "agent-trace"
+    return Path(tempfile.gettempdir()) / f"agent-trace-{os.getuid()}"
+
+
+def sweep_sockets() -> None:
+    """Remove the sockets, outside of their stores, of coordinators that run no more.
+
+    Only with the lock of their store in hand, so none is taken from a coordinator that starts at
+    this moment; it is left alone if there is any doubt. Never raises.
+    """
+    try:
+        links = [each for each in _far_directory().iterdir() if each.suffix == _LINK_SUFFIX]
+    except OSError:
+        return
+    for link in links:
+        try:
+            root = Path(os.readlink(link))
+            with _nobody_serves(root) as free:
+                if free:
+                    link.with_suffix(".sock").unlink(missing_ok=True)
+                    link.unlink(missing_ok=True)
+        except OSError as error:
+            _log.info("%s is left as it is: %s", link, error)
+
+
+@contextmanager
+def _nobody_serves(root: Path) -> Generator[bool]:
+    """Return whether a store has no coordinator; none can begin to serve it in the block."""
+    try:
+        descriptor = os.open(root / STORE_DIRECTORY / "run" / "coordinator.lock", _LOCK_FLAGS)
+    except (FileNotFoundError, NotADirectoryError):
+        # Without the file there is no lock to hold: a coordinator whose store is gone ends.
+        yield True
+        return
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+    finally:
+        os.close(descriptor)
 
 
 def _is_text(path: Path) -> bool:
@@ -86,7 +154,22 @@ def announce(root: Path, info: EndpointInfo) -> None:
     temporary.replace(target)
 
 
+def mark_stopped(root: Path, info: StoppedInfo) -> None:
+    """Say that a user stopped the coordinator, so that clients do not start it again at once."""
+    try:
+        (root / STOPPED_FILE).write_bytes(msgspec.json.encode(info))
+    except OSError as error:
+        _log.warning("that it was stopped can not be written down: %s", error)
+
+
+def forget_stop(root: Path) -> None:
+    """Whoever starts a coordinator ends what a stop asked for."""
+    (root / STOPPED_FILE).unlink(missing_ok=True)
+
+
 def withdraw(root: Path, socket: Path) -> None:
     """Remove the endpoint file and the socket: nobody listens there any more."""
     (root / ENDPOINT_FILE).unlink(missing_ok=True)
     socket.unlink(missing_ok=True)
+    if socket.parent != (root / ENDPOINT_FILE).parent:
+        socket.with_suffix(_LINK_SUFFIX).unlink(missing_ok=True)

@@ -164,6 +164,8 @@ class Runtime:
         """The operations that took files' contents, by path, until all files show them."""
         self._quarantine = quarantine
         self._on_batch = on_batch
+        self.stopped_by = ""
+        """The user who asked for the end."""
         self._captured: dict[str, Signature] = {}
         """What lies at the paths of the files that are being judged, and was read."""
         self._putting_back: set[str] = set()
@@ -375,6 +377,7 @@ class Runtime:
                     put_back = partial(self._put_back, effect.path, captured)
                     self._when_durable(effect.after, b"", 0, put_back)
                 case Leave():
+                    self.stopped_by = effect.by
                     self.leave()
                 case _:
                     assert_never(effect)

@@ -38,10 +38,18 @@ from agent_trace_coordinator.storage.recovery import (
 )
 from agent_trace_coordinator.storage.store import Store, StoreConfig, load_config, open_store
 from agent_trace_coordinator.storage.worktree import FileTree
-from agent_trace_protocol.layout import EXIT_DISK_FAILED, SPOOL_DIRECTORY, EndpointInfo
+from agent_trace_protocol.layout import EXIT_DISK_FAILED, SPOOL_DIRECTORY, EndpointInfo, StoppedInfo
 
 from .clock import read_clock
-from .endpoint import announce, private_umask, socket_path, withdraw
+from .endpoint import (
+    announce,
+    forget_stop,
+    mark_stopped,
+    private_umask,
+    socket_path,
+    sweep_sockets,
+    withdraw,
+)
 from .file_stage import FileStage
 from .git_stage import GitStage
 from .journal_stage import JournalStage
@@ -158,6 +166,7 @@ def _serve(
         _log.warning("foreign content at %s was kept as %s", kept.path, kept.kept_as)
 
     socket = socket_path(store.root)
+    sweep_sockets()
     endpoint = f"ipc://{socket}"
 
     def figures() -> RepositoryFigures:
@@ -249,6 +258,7 @@ def _serve(
     stack.callback(withdraw, store.root, socket)
     spool.open()
     stack.callback(spool.close)
+    forget_stop(store.root)
     announce(store.root, EndpointInfo(endpoint, os.getpid(), epoch, __version__))
     # What was loaded stays: the collector need not look through it again and again.
     gc.collect()
@@ -256,6 +266,9 @@ def _serve(
     _log.info("serving %s at operation %d", store.root, state.seq)
     beside = (quarantine.run, watcher.run, mirror.run, spool.run)
     anyio.run(_run, runtime, ways, lock, beside)
+    if runtime.stopped_by:
+        # Before the clients lose their connections, for that is when they look for it.
+        mark_stopped(store.root, StoppedInfo(runtime.stopped_by, read_clock().wall_ms))
     return 0
 
 
