@@ -66,6 +66,8 @@ OWNERS: Final = {
     "watchfiles": ("coordinator/agent_trace_coordinator/server/watcher.py",),
     "regex": ("agents/agent_trace/replacing.py",),
     "mcp": ("agents/agent_trace/gateway/",),
+    "starlette": ("agents/agent_trace/gateway/", "agents/agent_trace/views/"),
+    "uvicorn": ("agents/agent_trace/gateway/", "agents/agent_trace/views/"),
     "click": (
         "agents/agent_trace/cli",
         "agents/agent_trace/demo/",

@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
+import subprocess
 import sys
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Generator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import httpx2
 from mcp.client import Client
+from mcp.client.session import MessageHandlerFnT
 from mcp.client.stdio import StdioServerParameters, stdio_client
+from mcp.client.streamable_http import streamable_http_client
 from mcp.types import CallToolResult, Implementation, TextContent
 
-__all__ = ["ERAS", "NEW", "OLD", "REVISIONS", "called", "refused", "stdio_gateway", "text_of"]
+__all__ = [
+    "ERAS",
+    "NEW",
+    "OLD",
+    "REVISIONS",
+    "Service",
+    "called",
+    "http_gateway",
+    "refused",
+    "stdio_gateway",
+    "text_of",
+]
 
 OLD: Final = "legacy"
 NEW: Final = "auto"
@@ -22,6 +40,7 @@ ERAS: Final = (OLD, NEW)
 which the client asks first."""
 
 REVISIONS: Final = {OLD: "2025-11-25", NEW: "2026-07-28"}
+
 
 COMMAND: Final = (sys.executable, "-c", "from agent_trace.cli import main; main()", "mcp")
 
@@ -43,6 +62,56 @@ async def stdio_gateway(
     info = Implementation(name=name, version="1.0")
     async with Client(stdio_client(parameters), mode=mode, client_info=info) as client:
         yield client
+
+
+@dataclass
+class Service:
+    """A gateway over HTTP that is running."""
+
+    process: subprocess.Popen[bytes]
+    url: str
+    token: str
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.token}"}
+
+    @asynccontextmanager
+    async def client(
+        self,
+        *,
+        mode: str = NEW,
+        name: str = "scribe",
+        agent: str = "",
+        heard: MessageHandlerFnT | None = None,
+    ) -> AsyncGenerator[Client, None]:
+        """Connect as a host named `name` does; `heard` is given what the server says by itself."""
+        headers = self.headers | ({"Agent-Trace-Agent": agent} if agent else {})
+        info = Implementation(name=name, version="1.0")
+        async with httpx2.AsyncClient(headers=headers, timeout=30) as http:
+            transport = streamable_http_client(self.url, http_client=http)
+            async with Client(
+                transport, mode=mode, client_info=info, message_handler=heard
+            ) as client:
+                yield client
+
+
+@contextmanager
+def http_gateway(root: Path, *arguments: str) -> Generator[Service]:
+    """Serve a store over HTTP, on a port that is free, for the length of a block."""
+    process = subprocess.Popen(
+        [*COMMAND, "--http", "--port", "0", "--json", "--store", str(root), *arguments],
+        stdout=subprocess.PIPE,
+    )
+    try:
+        assert process.stdout is not None
+        told = json.loads(process.stdout.readline())
+        yield Service(process, told["url"], told["token"])
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.stdout is not None
+        process.stdout.close()
+        process.wait(10)
 
 
 def text_of(result: CallToolResult) -> str:

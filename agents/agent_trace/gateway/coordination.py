@@ -99,7 +99,7 @@ async def list_leases(call: Call, given: ListLeases) -> Outcome:
 
 class WaitForChange(msgspec.Struct, forbid_unknown_fields=True):
     path: Annotated[str, Meta(description="a document or a glob; else any")] = ""
-    since: Annotated[int | None, Meta(description="the cursor of the last wait; else now")] = None
+    since: Annotated[int | None, Meta(description="else: your last call")] = None
     timeout_seconds: Annotated[float, Meta(gt=0, le=WAIT_SECONDS_MAX)] = 30
 
 
@@ -109,11 +109,13 @@ class Changes(msgspec.Struct):
 
 
 async def wait_for_change(call: Call, given: WaitForChange) -> Outcome:
-    cursor = call.agent.seq if given.since is None else given.since
+    cursor = call.seat.told_seq if given.since is None else given.since
+    if cursor is None:
+        await call.agent.ping()
+        cursor = call.agent.seq
     others: list[LogEntry] = []
 
-    async def wait() -> None:
-        nonlocal cursor
+    async def wait(cursor: int) -> int:
         while not others:
             page = await call.agent.event_page(
                 cursor, wait_seconds=given.timeout_seconds, path=given.path, actions=CHANGES
@@ -121,11 +123,12 @@ async def wait_for_change(call: Call, given: WaitForChange) -> Outcome:
             cursor = page.cursor
             # What the caller did itself is no news to it.
             others.extend(each for each in page.events if each.session != call.agent.session_id)
+        return cursor
 
     async with anyio.create_task_group() as group:
         group.start_soon(_report_waiting, call, given)
         with anyio.move_on_after(given.timeout_seconds):
-            await wait()
+            cursor = await wait(cursor)
         group.cancel_scope.cancel()
     lines = [event_line(each) for each in others] or ["nothing changed"]
     lines.append(f"next: wait_for_change(since={cursor})")

@@ -11,7 +11,6 @@ from agent_trace_protocol import (
     Action,
     DocumentInfo,
     DocumentType,
-    InvalidRequest,
     LogEntry,
     NotFound,
     Permit,
@@ -93,13 +92,7 @@ async def read_file(call: Call, given: ReadFile) -> Outcome:
     document = await call.agent.read(given.path, given.revision)
     if given.revision is None:
         call.seat.saw(document.path, document.revision)
-    try:
-        text = document.text
-    except InvalidRequest:
-        return Outcome(
-            f"{document} {document.type.value}, {len(document.content)} bytes, is not text"
-        )
-    window = window_of(text, given.offset, given.limit, given.column)
+    window = window_of(document.text, given.offset, given.limit, given.column)
     head = (
         f"{document} {document.type.value} by {document.author}, lines {window.first}-{window.last}"
         f" of {window.lines}, {len(document.content)} bytes"
@@ -124,19 +117,23 @@ class GetPermissions(msgspec.Struct, forbid_unknown_fields=True):
 class Permissions(msgspec.Struct, omit_defaults=True):
     allowed: dict[str, list[str]]
     path: str = ""
-    refused: dict[str, str] = {}
+    refused: list[str] = []
+    reason: str = ""
 
 
 async def get_permissions(call: Call, given: GetPermissions) -> Outcome:
     report = await call.agent.permissions(given.path)
     allowed: dict[str, list[str]] = {}
-    refused: dict[str, str] = {}
+    refused: list[str] = []
+    reason = ""
     for entry in report.entries:
         actions = allowed.setdefault(entry.type.value, [])
         if entry.permit is Permit.YES:
             actions.append(entry.action)
         elif given.path:
-            refused[entry.action] = one_line(entry.reason)
+            refused.append(entry.action)
+            # They say the same, each with its own verb.
+            reason = reason or one_line(entry.reason, 400)
     # Types with the same rights stand on one line.
     alike: dict[str, list[str]] = {}
     for kind, actions in allowed.items():
@@ -145,11 +142,12 @@ async def get_permissions(call: Call, given: GetPermissions) -> Outcome:
     if given.path:
         there = "exists" if report.exists else "no such document"
         lines = [f"{report.path} ({there}), {line}" for line in lines]
-    lines += [f"not {action}: {reason}" for action, reason in refused.items()]
+    if refused:
+        lines.append(f"not {', '.join(refused)}: {reason}")
     for grant in report.grants:
         whom = grant.agent or "agents"
         lines.append(f"unlocked: {grant.path} for {whom}, {grant.seconds_left:.0f} s left")
-    return Outcome("\n".join(lines), Permissions(allowed, given.path, refused))
+    return Outcome("\n".join(lines), Permissions(allowed, given.path, refused, reason))
 
 
 # ---- get_history ------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Generator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from typing import Final
@@ -43,6 +43,10 @@ NAMESAKES_MAX: Final = 64
 
 SEEN_MAX: Final = 4096
 """Documents of which a seat remembers what its client has seen; the oldest are forgotten."""
+
+AGAIN_SECONDS: Final = 2.0
+"""How long what runs beside a client waits after the loss of the session. The client's own next
+request does not wait."""
 
 _EXPIRED: Final = "(expired)"
 """In the message about a session that ended because nobody gave a sign of life for long, as after
@@ -113,9 +117,12 @@ class Seat:
         self._opening = anyio.Lock()
         self._final: AgentTraceError | None = None
         self._seen: OrderedDict[str, int] = OrderedDict()
+        self._beside: anyio.CancelScope | None = None
         self.users = 0
         """Requests and streams of the client that are under way."""
         self.idle_since = anyio.current_time()
+        self.told_seq: int | None = None
+        """The last operation that an answer to the client could know of; None before the first."""
 
     @property
     def open(self) -> bool:
@@ -186,8 +193,29 @@ class Seat:
             self._agent = None
         self._leave.set()
 
+    def keep_running(self, work: Callable[[Agent], Awaitable[None]]) -> None:
+        """Run something beside the client's requests, with the session of the seat, and again
+        after a loss of the session, until the seat is left. Nothing happens if something runs."""
+        if self._beside is None:
+            self._beside = anyio.CancelScope()
+            self._seats.group.start_soon(self._keep_running, work, self._beside)
+
+    async def _keep_running(
+        self, work: Callable[[Agent], Awaitable[None]], scope: anyio.CancelScope
+    ) -> None:
+        with scope:
+            while self._final is None:
+                try:
+                    await work(await self.agent())
+                except AgentTraceError as error:
+                    _log.info("waiting for the session of %s: %s", self._naming.wanted, error)
+                    await anyio.sleep(AGAIN_SECONDS)
+
     async def leave(self) -> None:
         """End the session, if there is one; the seat stays, and can open another."""
+        if self._beside is not None:
+            self._beside.cancel()
+            self._beside = None
         if self._agent is not None:
             self._leave.set()
             await self._left.wait()

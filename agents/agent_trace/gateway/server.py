@@ -7,34 +7,54 @@ docs/decisions/0008.
 
 from __future__ import annotations
 
-import logging
 import secrets
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 from mcp.server import CacheHint, NotificationOptions, Server, ServerRequestContext
 from mcp.server.models import InitializationOptions
 from mcp.shared.exceptions import MCPError
 from mcp.types import (
+    INTERNAL_ERROR,
     INVALID_PARAMS,
     CallToolRequestParams,
     CallToolResult,
+    CompleteRequestParams,
+    CompleteResult,
+    Completion,
+    EmptyResult,
+    GetPromptRequestParams,
+    GetPromptResult,
+    ListPromptsResult,
+    ListResourcesResult,
+    ListResourceTemplatesResult,
     ListToolsResult,
     PaginatedRequestParams,
+    ReadResourceRequestParams,
+    ReadResourceResult,
+    ResourceTemplateReference,
+    SubscribeRequestParams,
+    SubscriptionsListenRequestParams,
+    SubscriptionsListenResult,
+    UnsubscribeRequestParams,
 )
 from mcp.types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
 from agent_trace import __version__
-from agent_trace_protocol import AgentTraceError, NotFound
+from agent_trace.client import Agent
+from agent_trace_protocol import AgentTraceError, InvalidRequest, NotFound
 
 from . import coordination, reading, writing
+from .convert import error_text
+from .prompts import PROMPTS, prompt
+from .resources import TEMPLATES, complete_path, list_resources, read_resource
 from .seats import Client, Seat, Seats
+from .subscriptions import Channel
 from .tools import HANDLE, Call, Profile, Tool, Toolbox, failed
 
-__all__ = ["AGENT_HEADER", "SESSION_HEADER", "TOOLS", "Gateway"]
-
-_log = logging.getLogger("agent_trace.gateway.server")
+__all__ = ["AGENT_HEADER", "INSTRUCTIONS", "SESSION_HEADER", "TOOLS", "Gateway", "seat_key"]
 
 Context = ServerRequestContext[Any, Any]
 
@@ -62,10 +82,17 @@ session resumes from.
 TOOLS: Final[tuple[Tool[Any], ...]] = (*reading.TOOLS, *writing.TOOLS, *coordination.TOOLS)
 """Every tool, in the order in which clients see them."""
 
+_CALLERS_FAULT: Final = (InvalidRequest, NotFound)
+
 _HOUR_MS: Final = 3_600_000
 
 _STEADY: Final = CacheHint(ttl_ms=_HOUR_MS, scope="public")
 """What is fixed when the gateway starts."""
+
+
+def seat_key(session: str) -> str:
+    """Return what tells clients apart that a transport has given sessions of its own."""
+    return f"session {session}"
 
 
 class _Server(Server[None]):
@@ -96,18 +123,33 @@ class Gateway:
                 as over HTTP since revision 2026-07-28.
         """
         self.seats = seats
-        self.tools = Toolbox(TOOLS, profile, handles=handles)
+        self.tools = Toolbox(TOOLS, profile)
+        self._handles = handles
         self.server: Final[Server[None]] = _Server(
             "agent-trace",
             version=__version__,
             title="agent-trace",
             instructions=INSTRUCTIONS,
-            cache_hints={"tools/list": _STEADY},
+            cache_hints={
+                "tools/list": _STEADY,
+                "prompts/list": _STEADY,
+                "resources/templates/list": _STEADY,
+            },
             lifespan=self._lifespan,
             get_tool_input_schema=self.tools.schema,
             on_list_tools=self._list_tools,
             on_call_tool=self._call_tool,
+            on_list_resources=self._list_resources,
+            on_list_resource_templates=self._list_templates,
+            on_read_resource=self._read_resource,
+            on_subscribe_resource=self._subscribe,
+            on_unsubscribe_resource=self._unsubscribe,
+            on_subscriptions_listen=self._listen,
+            on_completion=self._complete,
+            on_list_prompts=self._list_prompts,
+            on_get_prompt=self._get_prompt,
         )
+        self._channels: WeakKeyDictionary[Seat, Channel] = WeakKeyDictionary()
 
     @asynccontextmanager
     async def _lifespan(self, server: Server[None]) -> AsyncGenerator[None]:
@@ -137,7 +179,7 @@ class Gateway:
                 raise NotFound(f"there is no session {handle}; leave {HANDLE} out to get another")
             return seat
         if ctx.protocol_version in HANDSHAKE_PROTOCOL_VERSIONS:
-            return self.seats.take(f"session {headers.get(SESSION_HEADER)}", client, agent)
+            return self.seats.take(seat_key(headers.get(SESSION_HEADER, "")), client, agent)
         return self.seats.take(f"client {client.name} {agent or ''}", client, agent)
 
     # ---- tools --------------------------------------------------------------------------------
@@ -145,7 +187,8 @@ class Gateway:
     async def _list_tools(
         self, ctx: Context, params: PaginatedRequestParams | None
     ) -> ListToolsResult:
-        return ListToolsResult(tools=list(self.tools.definitions))
+        handles = self._handles and ctx.protocol_version not in HANDSHAKE_PROTOCOL_VERSIONS
+        return ListToolsResult(tools=list(self.tools.definitions(handles=handles)))
 
     async def _call_tool(self, ctx: Context, params: CallToolRequestParams) -> CallToolResult:
         if params.name not in self.tools:
@@ -156,9 +199,85 @@ class Gateway:
             with seat.present():
                 agent = await seat.agent()
                 call = Call(agent, seat, ctx.session.report_progress)
-                return await self.tools[params.name].call(call, given)
+                result = await self.tools[params.name].call(call, given)
+                seat.told_seq = agent.seq
+                return result
         except AgentTraceError as error:
             return failed(error)
+
+    # ---- resources ----------------------------------------------------------------------------
+
+    def _channel(self, seat: Seat) -> Channel:
+        return self._channels.setdefault(seat, Channel())
+
+    async def _list_resources(
+        self, ctx: Context, params: PaginatedRequestParams | None
+    ) -> ListResourcesResult:
+        async with self._seated(ctx) as (seat, agent):
+            if ctx.protocol_version in HANDSHAKE_PROTOCOL_VERSIONS:
+                self._channel(seat).tell_connection(seat, ctx.session)
+            return await list_resources(agent, None if params is None else params.cursor)
+
+    async def _list_templates(
+        self, ctx: Context, params: PaginatedRequestParams | None
+    ) -> ListResourceTemplatesResult:
+        return ListResourceTemplatesResult(resource_templates=list(TEMPLATES))
+
+    async def _read_resource(
+        self, ctx: Context, params: ReadResourceRequestParams
+    ) -> ReadResourceResult:
+        async with self._seated(ctx, params.uri) as (_, agent):
+            return await read_resource(agent, params.uri)
+
+    async def _subscribe(self, ctx: Context, params: SubscribeRequestParams) -> EmptyResult:
+        async with self._seated(ctx, params.uri) as (seat, _):
+            self._channel(seat).subscribe(seat, ctx.session, params.uri)
+        return EmptyResult()
+
+    async def _unsubscribe(self, ctx: Context, params: UnsubscribeRequestParams) -> EmptyResult:
+        async with self._seated(ctx, params.uri) as (seat, _):
+            self._channel(seat).unsubscribe(params.uri)
+        return EmptyResult()
+
+    async def _listen(
+        self, ctx: Context, params: SubscriptionsListenRequestParams
+    ) -> SubscriptionsListenResult:
+        async with self._seated(ctx) as (seat, _):
+            return await self._channel(seat).listen(seat, ctx, params)
+
+    async def _complete(self, ctx: Context, params: CompleteRequestParams) -> CompleteResult:
+        if not isinstance(params.ref, ResourceTemplateReference):
+            return CompleteResult(completion=Completion(values=[]))
+        async with self._seated(ctx) as (_, agent):
+            paths, more = await complete_path(agent, params.argument.value)
+        return CompleteResult(completion=Completion(values=paths, has_more=more))
+
+    @asynccontextmanager
+    async def _seated(
+        self, ctx: Context, address: str | None = None
+    ) -> AsyncGenerator[tuple[Seat, Agent]]:
+        """Give a request its seat and session; a refusal becomes an error of the protocol."""
+        try:
+            seat = self.seat_of(ctx)
+            with seat.present():
+                yield seat, await seat.agent()
+        except AgentTraceError as error:
+            known = INVALID_PARAMS if isinstance(error, _CALLERS_FAULT) else INTERNAL_ERROR
+            data = None if address is None else {"uri": address}
+            raise MCPError(known, error_text(error, secrets.token_hex(4)), data) from error
+
+    # ---- prompts ------------------------------------------------------------------------------
+
+    async def _list_prompts(
+        self, ctx: Context, params: PaginatedRequestParams | None
+    ) -> ListPromptsResult:
+        return ListPromptsResult(prompts=list(PROMPTS))
+
+    async def _get_prompt(self, ctx: Context, params: GetPromptRequestParams) -> GetPromptResult:
+        try:
+            return prompt(params.name, params.arguments)
+        except AgentTraceError as error:
+            raise MCPError(INVALID_PARAMS, error.message) from error
 
 
 def new_handle() -> str:

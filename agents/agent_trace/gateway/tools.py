@@ -160,12 +160,11 @@ def destroying() -> ToolAnnotations:
 class Toolbox:
     """The tools that the clients of one gateway see; fixed when it starts."""
 
-    def __init__(
-        self, tools: Sequence[Tool[Any]], profile: Profile, *, handles: bool = False
-    ) -> None:
+    def __init__(self, tools: Sequence[Tool[Any]], profile: Profile) -> None:
         chosen = [tool for tool in tools if profile in tool.profiles]
-        self._tools: Mapping[str, Tool[Any]] = {tool.name: tool for tool in chosen}
-        self.definitions: Final = tuple(tool.definition(handles=handles) for tool in chosen)
+        self._tools: Final[Mapping[str, Tool[Any]]] = {tool.name: tool for tool in chosen}
+        self._plain = tuple(tool.definition() for tool in chosen)
+        self._with_handles = tuple(tool.definition(handles=True) for tool in chosen)
 
     def __contains__(self, name: str) -> bool:
         return name in self._tools
@@ -173,8 +172,11 @@ class Toolbox:
     def __getitem__(self, name: str) -> Tool[Any]:
         return self._tools[name]
 
+    def definitions(self, *, handles: bool = False) -> tuple[Definition, ...]:
+        """Return the tools as clients see them, always in the same order."""
+        return self._with_handles if handles else self._plain
+
     def schema(self, name: str) -> Mapping[str, Any] | None:
         """Return the schema of a tool's arguments; None if there is no such tool."""
-        found = (each for each in self.definitions if each.name == name)
-        definition = next(found, None)
-        return None if definition is None else cast("Mapping[str, Any]", definition.input_schema)
+        found = next((each for each in self._plain if each.name == name), None)
+        return None if found is None else cast("Mapping[str, Any]", found.input_schema)

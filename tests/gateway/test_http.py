@@ -1,0 +1,215 @@
+"""Who may ask the gateway over HTTP, and which client is which agent."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from collections.abc import AsyncGenerator, Generator
+from pathlib import Path
+from typing import Final
+
+import httpx2
+import pytest
+
+from agent_trace import InvalidRequest, connect
+from agent_trace.gateway.http import Place, Token
+from support.coordinator import running
+from support.mcp import COMMAND, NEW, OLD, Service, called, http_gateway, refused
+
+pytestmark = pytest.mark.integration
+
+INITIALIZE: Final = {
+    "jsonrpc": "2.0",
+    "id": 1,
+    "method": "initialize",
+    "params": {
+        "protocolVersion": "2025-11-25",
+        "capabilities": {},
+        "clientInfo": {"name": "raw", "version": "1"},
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Generator[Path]:
+    root = tmp_path_factory.mktemp("store")
+    with running(root):
+        yield root
+
+
+@pytest.fixture(scope="module")
+def service(root: Path) -> Generator[Service]:
+    with http_gateway(root) as running_service:
+        yield running_service
+
+
+@pytest.fixture
+async def http(service: Service) -> AsyncGenerator[httpx2.AsyncClient]:
+    accept = {"Accept": "application/json, text/event-stream"}
+    async with httpx2.AsyncClient(headers=service.headers | accept, timeout=30) as client:
+        yield client
+
+
+async def names_of(root: Path) -> list[str]:
+    async with connect(root, user="ada", ephemeral=True) as user:
+        return sorted(each.name for each in await user.sessions() if each.kind == "mcp")
+
+
+# ---- who may ask --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("authorization", ["", "Bearer", "Bearer wrong", "Basic {}", "{}"])
+async def test_without_the_token_nobody_gets_in(service: Service, authorization: str) -> None:
+    headers = {"Authorization": authorization.format(service.token)} if authorization else {}
+    async with httpx2.AsyncClient(headers=headers) as client:
+        for method in ("GET", "POST", "DELETE", "OPTIONS"):
+            answer = await client.request(method, service.url)
+            assert answer.status_code == 401
+            assert answer.headers["www-authenticate"].startswith("Bearer")
+            assert service.token not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Host": "evil.example"}, 421),
+        ({"Host": "127.0.0.1.evil.example:80"}, 421),
+        ({"Origin": "https://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Content-Type": "text/plain"}, 400),
+    ],
+)
+async def test_pages_of_others_get_nothing_even_with_the_token(
+    service: Service, http: httpx2.AsyncClient, headers: dict[str, str], status: int
+) -> None:
+    body = json.dumps(INITIALIZE)
+    plain = {"Content-Type": "application/json"}
+    answer = await http.post(service.url, content=body, headers=plain | headers)
+    assert answer.status_code == status
+    modern = {"MCP-Protocol-Version": "2026-07-28"}
+    answer = await http.post(service.url, content=body, headers=plain | modern | headers)
+    assert answer.status_code == status
+
+
+async def test_a_page_of_its_own_address_and_a_host_without_origin_get_in(
+    service: Service, http: httpx2.AsyncClient
+) -> None:
+    origin = service.url.removesuffix("/mcp")
+    for headers in ({}, {"Origin": origin}):
+        answer = await http.post(service.url, json=INITIALIZE, headers=headers)
+        assert answer.status_code == 200
+
+
+async def test_a_body_above_4_mib_is_refused_before_it_is_read(
+    service: Service, http: httpx2.AsyncClient
+) -> None:
+    body = b" " * (4 * 1024 * 1024 + 1)
+    answer = await http.post(
+        service.url, content=body, headers={"Content-Type": "application/json"}
+    )
+    assert answer.status_code == 413
+
+
+async def test_a_session_that_is_not_there_is_not_found(
+    service: Service, http: httpx2.AsyncClient
+) -> None:
+    body = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
+    answer = await http.post(service.url, json=body, headers={"Mcp-Session-Id": "made-up"})
+    assert answer.status_code == 404
+
+
+def test_other_machines_are_let_in_only_with_a_token_that_somebody_chose(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    everywhere = Place("0.0.0.0")
+    with pytest.raises(InvalidRequest, match="with --token-file FILE or AGENT_TRACE_MCP_TOKEN"):
+        everywhere.check(Token.find(None))
+    monkeypatch.setenv("AGENT_TRACE_MCP_TOKEN", "x" * 43)
+    with pytest.raises(InvalidRequest, match="needs --allow-host NAME"):
+        everywhere.check(Token.find(None))
+    Place("0.0.0.0", hosts=("store.example",)).check(Token.find(None))
+    Place("127.0.0.1").check(Token.of("made for this run"))
+
+
+def test_a_token_that_is_short_or_open_to_others_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AGENT_TRACE_MCP_TOKEN", "short")
+    with pytest.raises(InvalidRequest, match="it needs 32 or more"):
+        Token.find(None)
+    loose = tmp_path / "token"
+    loose.write_text("x" * 43)
+    loose.chmod(0o644)
+    with pytest.raises(InvalidRequest, match=f"first: chmod 600 {loose}"):
+        Token.find(str(loose))
+
+
+def test_a_gateway_that_may_not_listen_says_so_and_ends(root: Path) -> None:
+    run = subprocess.run(
+        [*COMMAND, "--http", "--host", "0.0.0.0", "--port", "0", "--store", str(root)],
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert run.returncode == 1
+    assert run.stderr.startswith("error: listening on 0.0.0.0 lets other machines in")
+
+
+def test_a_token_file_is_made_for_its_owner_only_and_used_again(root: Path, tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    with http_gateway(root, "--token-file", str(file)) as first:
+        # It is in the file, so nobody needs to be shown it.
+        assert first.token == ""
+        assert file.stat().st_mode & 0o777 == 0o600
+        made = file.read_text().strip()
+        assert len(made) == 43
+    with http_gateway(root, "--token-file", str(file)) as again:
+        answer = httpx2.post(again.url, headers={"Authorization": f"Bearer {made}"})
+        assert answer.status_code != 401
+
+
+def test_it_ends_its_sessions_and_itself_when_told_to(root: Path) -> None:
+    with http_gateway(root) as service:
+        service.process.send_signal(signal.SIGTERM)
+        assert service.process.wait(10) in (0, -signal.SIGTERM)
+
+
+# ---- which client is which agent ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", [OLD, NEW])
+async def test_clients_are_agents_of_their_own(service: Service, root: Path, mode: str) -> None:
+    async with (
+        service.client(mode=mode, name=f"first {mode}") as first,
+        service.client(mode=mode, name=f"second {mode}") as second,
+        service.client(mode=mode, agent=f"named-{mode}") as named,
+    ):
+        for client, path in ((first, "1"), (second, "2"), (named, "3")):
+            await called(client, "write_file", path=f"{mode}/{path}.md", content="x\n")
+        listed = await called(first, "list_documents", prefix=f"{mode}/")
+    assert [line.split()[-1] for line in listed.splitlines()] == [
+        f"first-{mode}",
+        f"second-{mode}",
+        f"named-{mode}",
+    ]
+
+
+async def test_namesakes_of_the_older_revisions_get_numbers_and_their_end_frees_the_name(
+    service: Service, root: Path
+) -> None:
+    async with (
+        service.client(mode=OLD, name="twin") as first,
+        service.client(mode=OLD, name="twin") as second,
+    ):
+        await called(first, "list_documents")
+        await called(second, "list_documents")
+        assert {"twin", "twin-2"} <= set(await names_of(root))
+    # The clients have said that they leave.
+    assert not {"twin", "twin-2"} & set(await names_of(root))
+
+
+async def test_a_session_that_is_not_ours_is_refused(service: Service) -> None:
+    async with service.client() as client:
+        said = await refused(client, "list_documents", session="made-up")
+        assert said.startswith("not_found: there is no session made-up")
