@@ -32,6 +32,13 @@ def no_agent_host(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(variable, raising=False)
 
 
+@pytest.fixture(autouse=True)
+def nothing_generated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Coordinators write no documents of their own, which would come between the operations that
+    tests count; what tests them turns it on."""
+    monkeypatch.setenv("AGENT_TRACE_GENERATED", "0")
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the flag that rewrites golden files, whose changes are then reviewed as a diff."""
     parser.addoption(

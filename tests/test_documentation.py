@@ -121,6 +121,8 @@ def run(steps: list[Step], home: Path) -> list[tuple[int, str]]:
     }
     environment |= {
         "HOME": str(home),
+        # Generated documents are written a moment later, so the numbers of operations would vary.
+        "AGENT_TRACE_GENERATED": "0",
         "LOGNAME": "you",
         "LC_ALL": "C.UTF-8",
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}",

@@ -35,6 +35,7 @@ from .calls.leasing import Leasing
 from .calls.overview import Overview
 from .calls.reading import Reading
 from .calls.rights import Rights
+from .calls.trace import Trace
 from .config import Settings, find_identity, find_target
 from .connector import SpoolConnector, connector_of
 from .session import Session
@@ -43,7 +44,7 @@ from .transport.base import Connector
 __all__ = ["Agent", "connect", "connect_with", "new_key"]
 
 
-class Agent(Documents, History, Leasing, Reading, Rights, Overview, Following):
+class Agent(Documents, History, Leasing, Reading, Rights, Overview, Following, Trace):
     """A connected agent or user. Made by `connect`; may be used by many tasks at once."""
 
     @property

@@ -149,6 +149,10 @@ class SyncAgent:
     release = _blocking(Agent.release)
     leases = _blocking(Agent.leases)
     event_page = _blocking(Agent.event_page)
+    refresh = _blocking(Agent.refresh)
+    steer = _blocking(Agent.steer)
+    drop_statement = _blocking(Agent.drop_statement)
+    statements = _blocking(Agent.statements)
     ping = _blocking(Agent.ping)
     stop = _blocking(Agent.stop)
 

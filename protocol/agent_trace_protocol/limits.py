@@ -36,6 +36,7 @@ __all__ = [
     "SESSION_KEY_BYTES",
     "TAGS_MAX",
     "TAG_LENGTH_MAX",
+    "STATEMENT_LENGTH_MAX",
     "TEXT_FIELD_LENGTH_MAX",
     "UNLOCK_SECONDS_MAX",
 ]
@@ -108,6 +109,9 @@ UNLOCK_SECONDS_MAX: Final = 86_400
 
 SESSION_KEY_BYTES: Final = 16
 """Bytes of the secret a client makes for its session: 128 bits are not guessed."""
+
+STATEMENT_LENGTH_MAX: Final = 1000
+"""Characters of a steering statement: one line that every agent reads each time."""
 
 LEASE_SECONDS_MIN: Final = 1.0
 """Seconds of the shortest lease: shorter than what a busy machine may keep a process waiting, a

@@ -23,6 +23,7 @@ __all__ = [
     "SessionInfo",
     "SessionKind",
     "SessionState",
+    "StatementInfo",
     "ViolationInfo",
     "WaiterInfo",
 ]
@@ -105,6 +106,10 @@ class Action(StrEnum):
     """Agents may write a protected document for a while."""
     LOCK = "lock"
     """An unlock has ended."""
+    STEER = "steer"
+    """A user said where things go."""
+    UNSTEER = "unsteer"
+    """What a user had said stands no more."""
 
 
 class Permit(StrEnum):
@@ -275,6 +280,18 @@ class ViolationInfo(msgspec.Struct, frozen=True, array_like=True):
     """Bytes of text that are kept."""
     count: Count
     """How often the same was tried."""
+
+
+class StatementInfo(msgspec.Struct, frozen=True, array_like=True):
+    """What a user said about where things go."""
+
+    id: str
+    """Such as `update-17`."""
+    seq: Count
+    time_ms: Count
+    """UTC milliseconds."""
+    author: str
+    text: str
 
 
 class RefusedText(msgspec.Struct, frozen=True, array_like=True):

@@ -21,6 +21,7 @@ from .model import (
     PermissionEntry,
     RefusedText,
     SessionInfo,
+    StatementInfo,
     ViolationInfo,
     WaiterInfo,
 )
@@ -40,6 +41,7 @@ __all__ = [
     "Refused",
     "Reply",
     "SessionList",
+    "StatementList",
     "StatusReport",
     "ViolationPage",
     "ViolationReport",
@@ -223,6 +225,12 @@ class ViolationReport(_Message, frozen=True, tag="violation"):
     """From the document as it is now to what it would have become, bounded."""
 
 
+class StatementList(_Message, frozen=True, tag="statements"):
+    """Steering statements; the answer to one that was made has it alone."""
+
+    statements: tuple[StatementInfo, ...]
+
+
 class Refused(_Message, frozen=True, tag="refused"):
     """The request was not carried out, or not to the end."""
 
@@ -250,4 +258,5 @@ Reply = (
     | DocumentReport
     | SnapshotPage
     | TracePage
+    | StatementList
 )

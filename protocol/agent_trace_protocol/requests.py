@@ -29,6 +29,7 @@ __all__ = [
     "Close",
     "Delete",
     "DiscardViolation",
+    "DropStatement",
     "Durability",
     "Edit",
     "Events",
@@ -36,6 +37,7 @@ __all__ = [
     "Heartbeat",
     "Leases",
     "ListDocuments",
+    "ListStatements",
     "Lock",
     "Log",
     "Move",
@@ -46,6 +48,7 @@ __all__ = [
     "Put",
     "Read",
     "Reclassify",
+    "RefreshDocuments",
     "ReleaseLease",
     "RenewLease",
     "Request",
@@ -55,6 +58,7 @@ __all__ = [
     "Sessions",
     "ShowViolation",
     "Status",
+    "Steer",
     "Stop",
     "Transact",
     "Unlock",
@@ -443,6 +447,31 @@ class DiscardViolation(_Message, frozen=True, tag="discard"):
     violation: str
 
 
+class RefreshDocuments(_Message, frozen=True, tag="refresh"):
+    """Write the generated documents now, as far as they have changed; else it happens in a
+    moment."""
+
+
+class Steer(_Message, frozen=True, tag="steer"):
+    """Say where things go: it stands in context.md until it is superseded or dropped. Users
+    only."""
+
+    text: str
+    """One line."""
+    replaces: str = ""
+    """The id of the statement that it supersedes, such as `update-17`."""
+
+
+class DropStatement(_Message, frozen=True, tag="unsteer"):
+    """Let a steering statement stand no more. Users only."""
+
+    id: str
+
+
+class ListStatements(_Message, frozen=True, tag="statements"):
+    """Return the steering statements that stand, oldest first."""
+
+
 class Stop(_Message, frozen=True, tag="stop"):
     """Ask the coordinator to finish its work and leave. Users only."""
 
@@ -477,4 +506,8 @@ Request = (
     | ShowDocument
     | Snapshot
     | Traces
+    | RefreshDocuments
+    | Steer
+    | DropStatement
+    | ListStatements
 )

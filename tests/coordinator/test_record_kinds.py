@@ -27,6 +27,8 @@ from agent_trace_coordinator.core.records import (
     Repeated,
     SessionClosed,
     SessionOpened,
+    Steered,
+    SteeringDropped,
     Unlocked,
     Violated,
     content_digest,
@@ -117,6 +119,8 @@ EXAMPLES: Final[dict[type, RecordBody]] = {
         LeaseGranted("notes/**", True, 10_000, 5),
         LeaseExtended(5, "notes/a.md", 20_000),
         LeaseReleased(5, "notes/a.md", HOSTILE),
+        Steered(HOSTILE, 5),
+        SteeringDropped(5),
     )
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from typing import Final
 
 from agent_trace_coordinator.core.effects import (
     Answer,
@@ -13,12 +14,14 @@ from agent_trace_coordinator.core.effects import (
     Effect,
     PutBack,
 )
+from agent_trace_coordinator.core.generated import is_rendered, required_for_generated
 from agent_trace_coordinator.core.inputs import (
     Facts,
     FilesChanged,
     FoundFile,
     Now,
     Received,
+    Refresh,
     Tick,
 )
 from agent_trace_coordinator.core.invariants import check
@@ -33,6 +36,7 @@ from agent_trace_protocol import (
     Committed,
     DiscardViolation,
     Document,
+    DropStatement,
     ErrorInfo,
     Lock,
     Open,
@@ -40,11 +44,13 @@ from agent_trace_protocol import (
     Operation,
     Put,
     Read,
+    RefreshDocuments,
     Refused,
     ReleaseLease,
     Reply,
     Request,
     SessionKind,
+    Steer,
     Transact,
     Unlock,
     encode,
@@ -52,6 +58,13 @@ from agent_trace_protocol import (
 )
 
 __all__ = ["Desk", "Member"]
+
+
+_PREVIOUS: Final = (
+    *(AcquireLease, ReleaseLease, Unlock, Lock, DiscardViolation),
+    *(Steer, DropStatement),
+)
+"""Requests whose repetition is found by their number."""
 
 
 @dataclass
@@ -127,6 +140,10 @@ class Desk:
 
     def facts(self, session: str, number: int, request: Request) -> Facts:
         facts = Facts()
+        if isinstance(request, Read) and is_rendered(self.state, request.path):
+            return self.generated_facts(request.path)
+        if isinstance(request, RefreshDocuments):
+            return self.generated_facts()
         if isinstance(request, Transact):
             facts.previous = self.previous(session, number)
             required = required_for(self.state, request.operations)
@@ -142,8 +159,18 @@ class Desk:
             facts.blocked = {
                 path: self.blocked[path] for path in required.files & self.blocked.keys()
             }
-        elif isinstance(request, (AcquireLease, ReleaseLease, Unlock, Lock, DiscardViolation)):
+        elif isinstance(request, _PREVIOUS):
             facts.previous = self.previous(session, number)
+        return facts
+
+    def refresh(self) -> None:
+        """Bring the generated documents up to date."""
+        self.run(step(self.state, Refresh(self.generated_facts()), self.now()))
+
+    def generated_facts(self, path: str = "") -> Facts:
+        required = required_for_generated(self.state, path)
+        facts = Facts(contents={key: self.contents[key] for key in required.contents})
+        facts.files = {path: self.files[path] for path in required.files & self.files.keys()}
         return facts
 
     def found(

@@ -47,6 +47,7 @@ _COMMANDS: Final = {
     "ls": "reading",
     "log": "reading",
     "mcp": "gateway",
+    "context": "context",
     "completion": "completion",
 }
 

@@ -26,6 +26,8 @@ from .records import (
     Repeated,
     SessionClosed,
     SessionOpened,
+    Steered,
+    SteeringDropped,
     Unlocked,
     Violated,
 )
@@ -109,8 +111,12 @@ def apply_record(state: State, record: Record, chain: bytes, now: float) -> None
                 lease.ttl_ms = body.ttl_ms
         case LeaseReleased():
             state.leases.drop(body.token)
+        case Steered() | SteeringDropped():
+            # The trace has it, below.
+            pass
         case _:
             assert_never(body)
+    state.trace.note(record, collect=state.rules.generated)
     session = state.sessions.get(record.session)
     if session is not None and record.request > session.request_high:
         session.request_high = record.request

@@ -32,6 +32,8 @@ from .records import (
     Repeated,
     SessionClosed,
     SessionOpened,
+    Steered,
+    SteeringDropped,
     Unlocked,
     Violated,
 )
@@ -114,7 +116,9 @@ def _note(
     | Repeated
     | Discarded
     | Unlocked
-    | Locked,
+    | Locked
+    | Steered
+    | SteeringDropped,
 ) -> tuple[Action, str, str]:
     """Return action, path and summary of a record that changed no document."""
     match body:
@@ -158,6 +162,11 @@ def _note(
             return Action.UNLOCK, body.path, f"unlocked for {whom}, {body.seconds} s"
         case Locked():
             return Action.LOCK, body.path, body.reason
+        case Steered():
+            instead = f" (in the place of update-{body.replaces})" if body.replaces else ""
+            return Action.STEER, "", f"{body.text}{instead}"
+        case SteeringDropped():
+            return Action.UNSTEER, "", f"update-{body.statement} stands no more"
         case _:
             assert_never(body)
 

@@ -15,11 +15,14 @@ from agent_trace_protocol import (
     AcquireLease,
     CancelLease,
     DiscardViolation,
+    DropStatement,
     EvictSession,
     Lock,
+    RefreshDocuments,
     ReleaseLease,
     RenewLease,
     Request,
+    Steer,
     Transact,
     Unlock,
 )
@@ -33,6 +36,7 @@ __all__ = [
     "Now",
     "RECORDED_REQUESTS",
     "Received",
+    "Refresh",
     "Required",
     "Tick",
 ]
@@ -48,6 +52,9 @@ RECORDED_REQUESTS: Final = (
     ReleaseLease,
     CancelLease,
     EvictSession,
+    Steer,
+    DropStatement,
+    RefreshDocuments,
 )
 """Requests that may leave a record: they need a disk that takes writes, and a repetition of one is
 looked up in the journal."""
@@ -140,3 +147,11 @@ class FilesChanged:
     files: tuple[FoundFile, ...]
     facts: Facts
     """The current contents of their documents, and those of the base revisions."""
+
+
+@dataclass(slots=True, frozen=True)
+class Refresh:
+    """The generated documents are to be brought up to date."""
+
+    facts: Facts
+    """What `generated.required_for_generated` names."""

@@ -20,6 +20,7 @@ from agent_trace_protocol import (
     Diff,
     DiscardViolation,
     Done,
+    DropStatement,
     Durability,
     Events,
     EvictSession,
@@ -27,6 +28,7 @@ from agent_trace_protocol import (
     InvalidRequest,
     Leases,
     ListDocuments,
+    ListStatements,
     Lock,
     Log,
     NotFound,
@@ -35,6 +37,7 @@ from agent_trace_protocol import (
     Permissions,
     Ping,
     Read,
+    RefreshDocuments,
     Refused,
     ReleaseLease,
     RenewLease,
@@ -46,6 +49,7 @@ from agent_trace_protocol import (
     ShowViolation,
     Snapshot,
     Status,
+    Steer,
     Stop,
     Traces,
     Transact,
@@ -58,7 +62,8 @@ from agent_trace_protocol.limits import (
 
 from .effects import Answer, AnswerQuery, Effect, Leave
 from .files import take_files
-from .inputs import FilesChanged, Now, Received, Tick
+from .generated import generate
+from .inputs import FilesChanged, Now, Received, Refresh, Tick
 from .lease_queue import expire, settle, stop_waiting
 from .lease_table import LeaseState
 from .lease_views import held_info
@@ -70,13 +75,14 @@ from .recording import append, introduce
 from .records import SessionClosed
 from .sessions import begin, check_resumed, check_version, due, extend
 from .state import SessionEntry, State
+from .steering import list_statements, steer
 from .transactions import repeat, transact
 from .views import list_documents, list_sessions, read, read_events, read_log
 
 __all__ = ["step"]
 
 
-def step(state: State, input: Received | Tick | FilesChanged, now: Now) -> list[Effect]:
+def step(state: State, input: Received | Tick | FilesChanged | Refresh, now: Now) -> list[Effect]:
     """Take one input, change the state, and return what must be done, in order.
 
     Never raises for anything a client sent: a refusal is an `Answer` too.
@@ -98,6 +104,8 @@ def step(state: State, input: Received | Tick | FilesChanged, now: Now) -> list[
         case FilesChanged():
             extend(state, now)
             return take_files(state, input, now)
+        case Refresh():
+            return [*generate(state, input.facts, now)]
         case _:
             assert_never(input)
 
@@ -148,7 +156,7 @@ def _answer(
         case Heartbeat() | Ping():
             return [Answer(Done(), 0)]
         case Read():
-            return [read(state, request)]
+            return [read(state, request, input.facts)]
         case ListDocuments():
             return [Answer(list_documents(state, request), state.seq)]
         case Log():
@@ -176,6 +184,15 @@ def _answer(
             return [ask_history(state, request, now)]
         case Events():
             return [read_events(state, request)]
+        case RefreshDocuments():
+            if not state.rules.generated:
+                raise InvalidRequest("this store generates no documents; see its config.toml")
+            effects: list[Effect] = [*generate(state, input.facts, now)]
+            return [*effects, Answer(Done(), state.seq)]
+        case Steer() | DropStatement():
+            return steer(state, session, input, request, now)
+        case ListStatements():
+            return [Answer(list_statements(state), state.seq)]
         case Close():
             return [*_end(state, session, _reason(request.reason), now), Answer(Done(), state.seq)]
         case Stop():

@@ -6,7 +6,6 @@ try the same again. Whatever the table does not know is refused.
 
 from __future__ import annotations
 
-import re
 from enum import StrEnum
 from typing import Final
 
@@ -16,9 +15,9 @@ from agent_trace_protocol import (
     DocumentType,
     PermissionDenied,
     Permit,
-    fold_path,
 )
 
+from .generated_names import protecting_type
 from .violations import Attempt
 
 __all__ = ["Forbidden", "Verb", "deny", "effective_type", "explain", "permit_of", "protecting_type"]
@@ -75,24 +74,11 @@ _TABLE: Final[dict[DocumentType, dict[Actor, str]]] = {
 
 _COLUMN: Final = {verb: column for column, verb in enumerate(Verb)}
 
-_GENERATED: Final = frozenset({"agent-trace.md", "context.md", "running_summary.md"})
-
-# `logs/<name>-<session id>.md`, as the coordinator names them.
-_LOG_PATH: Final = re.compile(r"logs/[a-z0-9._-]+-[a-z2-7]{26}\.md", re.ASCII)
-
 
 def permit_of(type: DocumentType, actor: Actor, verb: Verb) -> Permit:
     """Return what the table says; what it does not know is refused."""
     letters = _TABLE[type].get(actor)
     return _NO if letters is None else _LETTERS[letters[_COLUMN[verb]]]
-
-
-def protecting_type(path: str) -> DocumentType | None:
-    """Return the type that a path has by what it is: a generated file, registered or not."""
-    folded = fold_path(path)
-    if folded in _GENERATED:
-        return DocumentType.CONTEXT
-    return DocumentType.LOG if _LOG_PATH.fullmatch(folded) else None
 
 
 def effective_type(path: str, type: DocumentType) -> DocumentType:

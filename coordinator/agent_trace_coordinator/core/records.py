@@ -42,6 +42,8 @@ __all__ = [
     "Repeated",
     "SessionClosed",
     "SessionOpened",
+    "Steered",
+    "SteeringDropped",
     "Unlocked",
     "Violated",
     "chain_hash",
@@ -139,7 +141,8 @@ class Changed(msgspec.Struct, frozen=True, array_like=True, tag="changed", tag_f
     violation: int = 0
     """The refused write that this applies; 0 if none."""
     source: str = ""
-    """`file` if the change was made past the coordinator, in the file itself."""
+    """`file` if the change was made past the coordinator, in the file itself; `generated` if the
+    coordinator wrote its own documents (`trace_state`)."""
     based_on: tuple[BasedOn, ...] = ()
     """What the session had read since its last record that says so."""
     annotations: tuple[Annotation, ...] = ()
@@ -288,6 +291,20 @@ class Locked(msgspec.Struct, frozen=True, array_like=True, tag="locked", tag_fie
     """`locked` by a user, or `expired`."""
 
 
+class Steered(msgspec.Struct, frozen=True, array_like=True, tag="steered", tag_field="$"):
+    """A user said where things go."""
+
+    text: str
+    replaces: int = 0
+    """The statement that this supersedes; 0 if none."""
+
+
+class SteeringDropped(msgspec.Struct, frozen=True, array_like=True, tag="unsteered", tag_field="$"):
+    """What a user had said stands no more."""
+
+    statement: int
+
+
 RecordBody = (
     Changed
     | Drafted
@@ -301,6 +318,8 @@ RecordBody = (
     | LeaseGranted
     | LeaseExtended
     | LeaseReleased
+    | Steered
+    | SteeringDropped
 )
 
 

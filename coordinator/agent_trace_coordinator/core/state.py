@@ -16,6 +16,7 @@ from agent_trace_protocol import Actor, DocumentType, SessionKind, fold_path
 
 from .lease_table import LeaseTable, Waiter
 from .records import CHAIN_START, Annotation, Violated
+from .trace_state import TraceState
 
 __all__ = [
     "DRAFTS_MAX",
@@ -55,6 +56,8 @@ class Rules:
     """Bytes of refused texts that are kept; beyond it a refusal keeps its digest only."""
     out_of_band_author: str = "user"
     """Who counts as the author of a change in a file itself: `user` or `unknown`."""
+    generated: bool = False
+    """Whether the coordinator writes documents of its own: where things stand, what happened."""
 
 
 class DocumentState(msgspec.Struct, frozen=True, gc=False):
@@ -195,6 +198,8 @@ class State:
     waiters: dict[tuple[str, int], Waiter] = field(default_factory=dict[tuple[str, int], Waiter])
     """Requests that wait for a lease, by session and number, the first come first. They are in no
     record: who asked still waits after a restart and asks again."""
+    trace: TraceState = field(default_factory=TraceState, compare=False)
+    """What the generated documents are made from."""
     ticked: float | None = None
     """When the last tick came, by the monotonic clock."""
 

@@ -24,7 +24,8 @@ from agent_trace_protocol import (
 from agent_trace_protocol.limits import EVENTS_WAIT_SECONDS_MAX, PAGE_ENTRIES_MAX
 
 from .effects import Answer, AnswerContent, AnswerEvents, AnswerQuery, AnswerSessions
-from .inputs import Now
+from .generated import is_rendered, read_generated
+from .inputs import Facts, Now
 from .records import Annotation
 from .sessions import info_of
 from .state import DocumentState, State
@@ -32,9 +33,11 @@ from .state import DocumentState, State
 __all__ = ["document_info", "list_documents", "list_sessions", "read", "read_events", "read_log"]
 
 
-def read(state: State, request: Read) -> AnswerContent:
+def read(state: State, request: Read, facts: Facts) -> AnswerContent | Answer:
     """Return which revision of which document is to be sent."""
     path = parse_path(request.path)
+    if not request.revision and is_rendered(state, path):
+        return Answer(read_generated(state, path, facts), state.seq)
     document = state.document_at(path)
     if document is None and request.revision:
         document = state.deleted_at(path)

@@ -74,6 +74,8 @@ class JournalStage:
     def submit(self, entry: Entry) -> None:
         """Queue an operation; it becomes durable in the order of the calls."""
         self._pending.append(entry)
+        if self._idle.is_set():
+            self._idle = anyio.Event()
         self.pending_bytes += sum(len(content) for _, content in entry.contents)
         self._wake.set()
 
@@ -95,7 +97,8 @@ class JournalStage:
                 # Commits wait a moment for a batch to ride along with.
                 with anyio.move_on_after(COMMITS_WAIT_SECONDS if self._commits else None):
                     await self._wake.wait()
-                self._idle = anyio.Event()
+                if self._idle.is_set():
+                    self._idle = anyio.Event()
             self._wake = anyio.Event()
             while (event := self._gate()) is not None:
                 await event.wait()

@@ -12,11 +12,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from agent_trace_coordinator.core.generated import is_rendered, required_for_generated
 from agent_trace_coordinator.core.inputs import (
     NO_FACTS,
     RECORDED_REQUESTS,
     Facts,
     FoundFile,
+    Required,
 )
 from agent_trace_coordinator.core.lease_queue import sessions_waited_for
 from agent_trace_coordinator.core.records import Change, Changed, Entry, Record, SessionClosed
@@ -32,9 +34,12 @@ from agent_trace_protocol import (
     Actor,
     InvalidPath,
     Open,
+    Read,
+    RefreshDocuments,
     Request,
     SessionKind,
     Transact,
+    parse_path,
 )
 
 __all__ = ["Lookup"]
@@ -73,6 +78,10 @@ class Lookup:
         if isinstance(request, Open):
             return self._facts_of_open(state, session, request)
         ended = "" if session in state.sessions else self._session_ended(session)
+        if isinstance(request, Read) and not request.revision and not ended:
+            path = parse_path(request.path)
+            if is_rendered(state, path):
+                return self.facts_of_generated(state, path)
         if not isinstance(request, RECORDED_REQUESTS):
             return Facts(session_ended=ended) if ended else NO_FACTS
         facts = Facts(session_ended=ended)
@@ -81,9 +90,20 @@ class Lookup:
             facts.previous = self._previous(session, number)
             if facts.previous is not None:
                 return facts
+        if isinstance(request, RefreshDocuments) and not ended:
+            return self.facts_of_generated(state)
         if not isinstance(request, Transact):
             return facts
-        required = required_for(state, request.operations)
+        self._find(required_for(state, request.operations), facts)
+        return facts
+
+    def facts_of_generated(self, state: State, path: str = "") -> Facts:
+        """Return what the core needs to write the generated documents, or to read one of them."""
+        facts = Facts()
+        self._find(required_for_generated(state, path), facts)
+        return facts
+
+    def _find(self, required: Required, facts: Facts) -> None:
         for key, digest in required.contents.items():
             facts.contents[key] = self.content(key, digest)
         for document, revision in required.revisions:
@@ -98,7 +118,6 @@ class Lookup:
                 continue
             if content is not None:
                 facts.files[path] = content
-        return facts
 
     def facts_of_files(
         self, state: State, found: list[CapturedFile], adopted: dict[str, int]

@@ -38,6 +38,7 @@ from agent_trace_coordinator.core.inputs import (
     FilesChanged,
     Now,
     Received,
+    Refresh,
     Tick,
 )
 from agent_trace_coordinator.core.machine import step
@@ -217,6 +218,7 @@ class Runtime:
                 intake.start_soon(self._tick)
                 await self._leaving.wait()
                 intake.cancel_scope.cancel()
+            self.refresh_generated()
             await self._journal.drained()
             with anyio.move_on_after(self.DRAIN_SECONDS_MAX):
                 await self._git.drained()
@@ -244,6 +246,25 @@ class Runtime:
     def leave(self) -> None:
         """Stop taking requests, finish what was accepted, and return from `run`."""
         self._leaving.set()
+
+    def refresh_generated(self) -> None:
+        """Bring the documents that the coordinator writes up to date, if the disk takes writes."""
+        busy = self._journal.pending_count >= PENDING_RECORDS_MAX
+        if self._read_only or busy or not self._state.rules.generated:
+            return
+        before = self._state.seq
+        try:
+            facts = self._lookup.facts_of_generated(self._state)
+            effects = step(self._state, Refresh(facts), self._clock())
+        except Exception:  # top level: what is only derived must not end the service
+            _log.exception("generated documents can not be brought up to date")
+            if self._state.seq != before:
+                raise
+            return
+        self._perform(b"", 0, effects)
+        if effects:
+            seq = self._state.seq
+            self._when_durable(seq, b"", 0, partial(self._files.want, seq))
 
     # -- requests in -----------------------------------------------------------------------
 

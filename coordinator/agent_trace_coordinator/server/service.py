@@ -51,6 +51,7 @@ from .endpoint import (
     withdraw,
 )
 from .file_stage import FileStage
+from .generated_stage import GeneratedStage
 from .git_stage import GitStage
 from .journal_stage import JournalStage
 from .lookup import Lookup
@@ -67,6 +68,10 @@ __all__ = ["serve"]
 
 LOCK_WATCH_SECONDS: Final = 1.0
 """How often the coordinator looks whether its store is still there."""
+
+GENERATED_VARIABLE: Final = "AGENT_TRACE_GENERATED"
+"""`0` turns off generated documents for a coordinator, whatever its store's settings say: for
+scripts that count operations."""
 
 _log = logging.getLogger("agent_trace.coordinator")
 
@@ -128,6 +133,7 @@ def _serve(
         grace_seconds_cli=config.grace_cli_seconds,
         quarantine_bytes_max=config.quarantine_bytes_max,
         out_of_band_author=config.out_of_band_author,
+        generated=config.generated and os.environ.get(GENERATED_VARIABLE, "1") != "0",
         leases_enforced=config.leases == "enforced",
     )
     epoch, store_id = journal.begin_life()
@@ -209,6 +215,7 @@ def _serve(
         clock=read_clock,
         scan_seconds=config.scan_seconds,
     )
+    generated = GeneratedStage(lambda: runtime.refresh_generated())
     mirror = MirrorStage(store.locks, store.temporary, lambda: runtime.mirror())
 
     def on_durable(batch: list[Entry]) -> None:
@@ -220,6 +227,7 @@ def _serve(
     def on_batch(batch: list[Entry]) -> None:
         watcher.note(batch)
         mirror.add(batch)
+        generated.add(batch)
 
     stage = JournalStage(
         journal,
@@ -264,7 +272,12 @@ def _serve(
     gc.collect()
     gc.freeze()
     _log.info("serving %s at operation %d", store.root, state.seq)
-    beside = (quarantine.run, watcher.run, mirror.run, spool.run)
+    beside = [quarantine.run, watcher.run, mirror.run, spool.run]
+    if rules.generated:
+        if state.trace.fresh:
+            # A crash came between a write and what is generated from it.
+            generated.wake()
+        beside.append(generated.run)
     anyio.run(_run, runtime, ways, lock, beside)
     if runtime.stopped_by:
         # Before the clients lose their connections, for that is when they look for it.

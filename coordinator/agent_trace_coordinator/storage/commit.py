@@ -28,6 +28,8 @@ from agent_trace_coordinator.core.records import (
     Record,
     Repeated,
     SessionOpened,
+    Steered,
+    SteeringDropped,
     Unlocked,
     Violated,
 )
@@ -39,6 +41,7 @@ from .draft_trailers import render_drafted
 from .escaping import escape_line, quote_path
 from .lease_trailers import render_lease
 from .policy_trailers import render_policy
+from .steering_trailers import render_steering
 
 __all__ = ["BODY_INDENT", "SUBJECT_LENGTH_MAX", "render_commit"]
 
@@ -149,6 +152,9 @@ def _message(record: Record, chain: bytes) -> str:
     elif isinstance(body, (LeaseGranted, LeaseExtended, LeaseReleased)):
         leased, subject, details = render_lease(body, escape_line)
         action = leased.value
+    elif isinstance(body, (Steered, SteeringDropped)):
+        steered, subject, details = render_steering(body, escape_line)
+        action = steered.value
     elif isinstance(body, Drafted):
         late = body.conflict
         action = Action.DRAFT.value

@@ -52,6 +52,7 @@ from agent_trace_coordinator.errors import (
 from .base import Entry
 from .lease_rows import LeaseRows, load_leases
 from .schema import SCHEMA_VERSION, connect, create_tables, decode, prepare_to_write, translate
+from .trace_rows import StatementRows, load_trace
 
 __all__ = ["Journal"]
 
@@ -168,6 +169,7 @@ class Journal:
             self._load_unlocks(state, now)
             self._load_sessions(state, now)
             load_leases(state, self._connection.execute, now)
+            load_trace(state, self._connection.execute)
             last = self._connection.execute(
                 "SELECT seq, record, chain FROM journal ORDER BY seq DESC LIMIT 1"
             ).fetchone()
@@ -315,6 +317,7 @@ class Journal:
         unlocked: list[tuple[int]] = []
         locked: list[tuple[int]] = []
         notes: list[tuple[int, int, str, str]] = []
+        statements = StatementRows()
         leases = LeaseRows()
         for entry in entries:
             record = entry.record
@@ -329,6 +332,7 @@ class Journal:
                 (record.seq, session, record.request or None, entry.encoded, entry.chain)
             )
             leases.take(record, session)
+            statements.take(record)
             if not isinstance(body, (Changed, SessionOpened, SessionClosed)):
                 notes.append((record.seq, session, record.author, str(note_action(body))))
             if isinstance(body, Changed):
@@ -384,6 +388,7 @@ class Journal:
             if accepted:
                 connection.executemany("DELETE FROM draft WHERE seq = ?", accepted)
             leases.write(connection)
+            statements.write(connection)
             self._insert("note", 4, notes)
             self._insert("violation", 2, violated)
             self._insert("unlock", 1, unlocked)

@@ -54,6 +54,7 @@ CREATE TABLE change (
 ) STRICT;
 CREATE UNIQUE INDEX change_document ON change (document, revision);
 CREATE INDEX change_annotated ON change (document, revision) WHERE action = 'annotate';
+CREATE INDEX change_own ON change (key) WHERE session = 0;  -- what no session did
 
 CREATE TABLE session (
     seq INTEGER PRIMARY KEY,      -- of the record that opened it
@@ -89,6 +90,10 @@ CREATE TABLE lease (              -- leases that are held
 ) STRICT;
 CREATE INDEX lease_session ON lease (session);
 CREATE INDEX lease_folded ON lease (folded) WHERE folded IS NOT NULL;
+
+CREATE TABLE statement (          -- what users said and stands
+    seq INTEGER PRIMARY KEY
+) STRICT;
 
 CREATE TABLE note (               -- records that changed no document and no session
     seq INTEGER PRIMARY KEY,

@@ -64,6 +64,7 @@ class StoreConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     quarantine_bytes_max: Annotated[int, msgspec.Meta(ge=0)] = 64 * 1024 * 1024
     leases: Literal["advisory", "enforced"] = "advisory"
     out_of_band_author: Literal["user", "unknown"] = "user"
+    generated: bool = True
     scan_seconds: Annotated[float, msgspec.Meta(ge=1, le=86_400)] = 30.0
 
 
@@ -108,6 +109,10 @@ format_version = {FORMAT_VERSION}
 
 # Who counts as the author of a change that was made in a file itself: "user" or "unknown".
 # out_of_band_author = "user"
+
+# Whether agent-trace writes documents of its own: AGENT-TRACE.md, context.md, running_summary.md
+# and a log for each session. What is there stays when it is turned off.
+# generated = true
 
 # Seconds between two looks at all files for such changes; most are noticed at once without.
 # scan_seconds = 30.0

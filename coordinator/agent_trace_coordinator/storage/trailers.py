@@ -22,6 +22,7 @@ from .draft_trailers import parse_drafted
 from .escaping import ForeignCommit, unescape_line
 from .lease_trailers import LEASE_ACTIONS, parse_lease
 from .policy_trailers import POLICY_ACTIONS, parse_policy
+from .steering_trailers import STEERING_ACTIONS, parse_steering
 
 __all__ = ["CommitTrailers", "parse_trailers"]
 
@@ -70,6 +71,9 @@ def parse_trailers(message: str) -> CommitTrailers:
         elif action in POLICY_ACTIONS:
             assert action is not None
             body = parse_policy(action, fields, unescape_line)
+        elif action in STEERING_ACTIONS:
+            assert action is not None
+            body = parse_steering(action, fields, unescape_line)
         elif action is Action.OPEN:
             body = _opened(fields)
         elif action is Action.CLOSE:
