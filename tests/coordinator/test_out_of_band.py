@@ -15,9 +15,11 @@ from agent_trace_protocol import (
     Action,
     Actor,
     ApplyViolation,
+    Delete,
     DocumentType,
     Events,
     Leased,
+    Move,
     Put,
     Read,
     Unlock,
@@ -289,3 +291,26 @@ def test_a_line_that_may_be_a_credential_is_adopted_and_said_on_record() -> None
     value = "".join(random.Random(1).choices(string.ascii_letters, k=24)) + "7"
     desk.change_files(desk.found("a.md", f"1\npassword = {value}\n".encode()))
     assert "line 2 of a.md looks like a credential" in changed(desk).message
+
+
+def test_an_edit_of_a_file_that_its_document_has_left_follows_the_document() -> None:
+    desk, user = store()
+    document = desk.state.document_at("a.md")
+    assert document is not None
+    user.do(Move("a.md", "b.md"))
+    desk.change_files(FoundFile("a.md", b"one\n2\n3\n4\n5\n", "", 1, left_by=document.id))
+    assert user.read("b.md") == "one\n2\n3\n4\n5\n"
+    assert changed(desk).changes[0].action is Action.MERGE
+
+
+def test_an_edit_of_a_file_whose_document_was_deleted_is_kept() -> None:
+    desk, user = store()
+    document = desk.state.document_at("a.md")
+    assert document is not None
+    user.do(Delete("a.md"))
+    desk.change_files(FoundFile("a.md", b"by hand\n", "", 1, left_by=document.id))
+    body = violation(desk)
+    assert (body.rule, desk.put_back) == ("file-was-behind", [])
+    assert desk.contents[body.kept[0].content_key] == b"by hand\n"
+    user.do(ApplyViolation(f"violation-{desk.entries[-1].record.seq}"))
+    assert user.read("a.md") == "by hand\n"

@@ -60,8 +60,8 @@ class Scene:
         paths = frozenset(each.path for each in found)
         if self.refusing:
             self.tree.apply([FileUpdate(each.path, b"ours\n", each.signature) for each in found])
-            return Outcome(frozenset(), paths)
-        return Outcome(paths, frozenset())
+            return Outcome(frozenset(), paths, paths)
+        return Outcome(paths, frozenset(), paths)
 
     async def next(self) -> list[tuple[str, bytes | None]]:
         """Return what was handed over since the last time, when there is something."""

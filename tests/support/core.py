@@ -185,15 +185,18 @@ class Desk:
         """Files were changed past the coordinator."""
         facts = Facts()
         for file in files:
-            document = self.state.document_at(file.path)
+            document = self.state.document_at(file.path) or self.state.documents.get(file.left_by)
             if document is None:
                 continue
-            facts.contents[document.content_key] = self.contents[document.content_key]
+            if not document.deleted:
+                facts.contents[document.content_key] = self.contents[document.content_key]
             try:
                 _, change = self.change(document.id, file.base_revision)
             except KeyError:
                 continue
-            facts.revisions[document.id, file.base_revision] = self.contents[change.content_key]
+            if change.content_key:
+                content = self.contents[change.content_key]
+                facts.revisions[document.id, file.base_revision] = content
         self.run(step(self.state, FilesChanged(files, facts), self.now()))
 
     def previous(self, session: str, number: int) -> Record | None:

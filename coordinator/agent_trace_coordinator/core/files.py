@@ -106,7 +106,7 @@ class _Judge:
         """The folded paths that it moves documents to."""
 
     def take(self, file: FoundFile) -> None:
-        document = self.state.document_at(file.path)
+        document = self.state.document_at(file.path) or self.state.documents.get(file.left_by)
         if document is None or document.id in self.touched:
             return
         if len(self.changes) == OPERATIONS_MAX:
@@ -125,6 +125,14 @@ class _Judge:
         """Return the change that a file makes; None if it makes none."""
         if file.problem:
             raise Forbidden("file-in-the-way", InvalidPath(f"{file.path}: {file.problem}"))
+        if document.deleted:
+            raise Forbidden(
+                "file-was-behind",
+                PermissionDenied(
+                    f"{file.path} was changed in its file while {document.author} deleted it; "
+                    f"agent-trace restore {document.path} brings the document back"
+                ),
+            )
         if file.moved_to:
             return self.move(document, file.moved_to)
         if file.content is None:
@@ -257,7 +265,8 @@ class _Judge:
         forbidden.error.message = f"{forbidden.error.message} ({self.message})"
         unproven = author_without_session(Actor.UNKNOWN, "unknown")
         self.effects += keep(self.state, unproven, attempt, forbidden, self.now)
-        self.effects.append(PutBack(document.path, self.state.seq))
+        if not document.deleted:
+            self.effects.append(PutBack(document.path, self.state.seq))
 
     def flush(self) -> None:
         """Make one transaction of the changes so far."""

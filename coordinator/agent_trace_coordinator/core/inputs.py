@@ -138,6 +138,9 @@ class FoundFile:
     """The document's revision that the file showed before; 0 if nobody knows."""
     moved_to: str = ""
     """Where the very file that lay here lies now, if that is certain; then nothing is here."""
+    left_by: int = 0
+    """The document that has left this path by an operation which its file did not show yet; what
+    was found is a change of that document, and was taken out of the way already."""
 
 
 @dataclass(slots=True, frozen=True)

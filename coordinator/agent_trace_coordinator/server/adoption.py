@@ -22,6 +22,8 @@ class Outcome(NamedTuple):
     """They hold what their documents hold."""
     put_back: frozenset[str]
     """They were refused, and are brought back."""
+    judged: frozenset[str]
+    """What they held is a revision or on record; that of others is known to nobody yet."""
 
 
 def current_files(state: State, found: list[CapturedFile]) -> frozenset[str]:

@@ -23,7 +23,7 @@ from agent_trace_coordinator.core.inputs import (
 from agent_trace_coordinator.core.lease_queue import sessions_waited_for
 from agent_trace_coordinator.core.records import Change, Changed, Entry, Record, SessionClosed
 from agent_trace_coordinator.core.required import required_for
-from agent_trace_coordinator.core.state import SessionEntry, State
+from agent_trace_coordinator.core.state import DocumentState, SessionEntry, State
 from agent_trace_coordinator.storage.base import (
     CapturedFile,
     WorkTree,
@@ -131,15 +131,20 @@ class Lookup:
         files: list[FoundFile] = []
         for captured in found:
             document = state.document_at(captured.path)
+            left_by = 0
+            if document is None:
+                document = self._left_by(state, captured.path)
+                left_by = 0 if document is None else document.id
             if document is None:
                 continue
             nothing = captured.content is None and not captured.problem
             if nothing and document.seq > captured.files_seq:
                 # Its file was not there yet: that is our own doing, and not a deletion.
                 continue
-            facts.contents[document.content_key] = self.content(
-                document.content_key, document.digest
-            )
+            if not document.deleted:
+                facts.contents[document.content_key] = self.content(
+                    document.content_key, document.digest
+                )
             revision = document.revision
             change: Change | None = None
             while revision > 0:
@@ -160,9 +165,25 @@ class Lookup:
                     captured.problem,
                     revision,
                     captured.moved_to,
+                    left_by,
                 )
             )
         return tuple(files), facts
+
+    def _left_by(self, state: State, path: str) -> DocumentState | None:
+        """Return the document that has left a path, where the files may not show that yet."""
+        seq = self._vacated.get(path)
+        if seq is None:
+            return None
+        entry = self._pending.get(seq)
+        record = self._index.record(seq) if entry is None else entry.record
+        if record is None or not isinstance(record.body, Changed):
+            return None
+        for change in reversed(record.body.changes):
+            left = change.path if change.action is Action.DELETE else change.previous_path
+            if left == path:
+                return state.documents.get(change.document)
+        return None
 
     def _is_vacated(self, path: str) -> bool:
         """Return whether what lies at a path, or below it, is about to be removed by ourselves."""

@@ -492,7 +492,7 @@ class Runtime:
         current = current_files(self._state, found)
         busy = self._journal.pending_bytes >= PENDING_BYTES_MAX
         if self._read_only or busy or self._leaving.is_set():
-            return Outcome(current, frozenset())
+            return Outcome(current, frozenset(), current)
         self._captured = {
             # What could not be read is kept by being moved away when its place is taken.
             each.path: each.signature
@@ -511,13 +511,13 @@ class Runtime:
             effects = step(self._state, FilesChanged(files, facts), self._clock())
         except CorruptStore as error:
             _log.error("changed files can not be judged: %s", error)
-            return Outcome(current, frozenset())
+            return Outcome(current, frozenset(), current)
         self._perform(b"", 0, effects)
         for effect in effects:
             if isinstance(effect, Append):
                 self._note_adopted(effect.entry)
         put_back = frozenset(each.path for each in effects if isinstance(each, PutBack))
-        return Outcome(current, put_back)
+        return Outcome(current, put_back, current | {each.path for each in files})
 
     def _note_adopted(self, entry: Entry) -> None:
         body = entry.record.body
@@ -539,11 +539,12 @@ class Runtime:
             if captured.problem and aside.path in self._putting_back:
                 # It was recorded when it was found; here it only made room.
                 continue
-            self.files_changed([captured])
+            outcome = self.files_changed([captured])
             # Its place was taken, so unlike other files it does not show what became of it.
             again = partial(self._put_back, aside.path, None)
             self._when_durable(self._state.seq, b"", 0, again)
-            if not captured.problem and self._quarantine is not None and not self._read_only:
+            judged = captured.path in outcome.judged and not captured.problem
+            if judged and self._quarantine is not None:
                 forget = partial(self._quarantine.forget_set_aside, aside.kept_as)
                 self._when_durable(self._state.seq, b"", 0, forget)
         self._putting_back.clear()
