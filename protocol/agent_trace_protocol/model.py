@@ -14,6 +14,8 @@ __all__ = [
     "Actor",
     "DocumentInfo",
     "DocumentType",
+    "DraftInfo",
+    "DraftText",
     "GrantInfo",
     "LeaseInfo",
     "LogEntry",
@@ -292,6 +294,55 @@ class StatementInfo(msgspec.Struct, frozen=True, array_like=True):
     """UTC milliseconds."""
     author: str
     text: str
+
+
+class DraftInfo(msgspec.Struct, frozen=True, array_like=True):
+    """A write that did not fit and waits to be accepted or discarded."""
+
+    id: str
+    seq: Count
+    time_ms: Count
+    """UTC milliseconds of the write."""
+    actor: Actor
+    author: str
+    session: str
+    code: ErrorCode
+    """Why it was not done: `conflict`, `stale_lease` or `lease_held`."""
+    path: str
+    """The document that did not fit, where it is now."""
+    base_revision: Count
+    """The revision that the writer had seen; 0 if there was no document."""
+    current: Count
+    """The revision of that document now; 0 if there is none."""
+    texts: Count
+    """Documents of which it keeps a text."""
+    size: Count
+    """Bytes of text that are kept."""
+    merges: bool
+    """Whether accepting it now writes all of it, joined with what others changed."""
+
+
+class DraftText(msgspec.Struct, frozen=True, array_like=True):
+    """One text of a draft."""
+
+    path: str
+    """Where its document is now, or was."""
+    action: Action
+    base_revision: Count
+    """The revision that the writer had seen; 0 if there was no document."""
+    current: Count
+    """The revision now; 0 if there is no document."""
+    size: Count
+    shown: bool
+    """Whether `content` is the text: not if all of them are too much for one reply."""
+    content: bytes
+    merges: bool
+    diff: str
+    """From the document as it is now to this text, bounded: what writing it as it is would do."""
+    others: str
+    """From the revision that the writer had seen to the current one, bounded: what others did."""
+    writers: tuple[str, ...]
+    """Who made the revisions since then, once each, the last one first; of the last 100."""
 
 
 class RefusedText(msgspec.Struct, frozen=True, array_like=True):

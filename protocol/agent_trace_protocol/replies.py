@@ -15,6 +15,8 @@ from .model import (
     Actor,
     DocumentInfo,
     DocumentType,
+    DraftInfo,
+    DraftText,
     GrantInfo,
     LeaseInfo,
     LogEntry,
@@ -31,6 +33,8 @@ __all__ = [
     "Committed",
     "Done",
     "Document",
+    "DraftPage",
+    "DraftReport",
     "EventPage",
     "LeaseList",
     "Leased",
@@ -190,7 +194,7 @@ class StatusReport(_Message, frozen=True, tag="status"):
     leases: Count = 0
     """Leases that are held."""
     drafts: Count = 0
-    """Texts that came too late and wait to be accepted."""
+    """Writes that did not fit and wait to be accepted or discarded."""
     violations: Count = 0
     """Refused writes that wait for a user's decision."""
 
@@ -231,6 +235,20 @@ class StatementList(_Message, frozen=True, tag="statements"):
     statements: tuple[StatementInfo, ...]
 
 
+class DraftPage(_Message, frozen=True, tag="drafts"):
+    """A page of drafts, newest first."""
+
+    drafts: tuple[DraftInfo, ...]
+    more: bool
+
+
+class DraftReport(_Message, frozen=True, tag="draft"):
+    """One draft."""
+
+    draft: DraftInfo
+    texts: tuple[DraftText, ...]
+
+
 class Refused(_Message, frozen=True, tag="refused"):
     """The request was not carried out, or not to the end."""
 
@@ -258,5 +276,7 @@ Reply = (
     | DocumentReport
     | SnapshotPage
     | TracePage
+    | DraftPage
+    | DraftReport
     | StatementList
 )

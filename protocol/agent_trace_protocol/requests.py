@@ -28,8 +28,10 @@ __all__ = [
     "CancelLease",
     "Close",
     "Delete",
+    "DiscardDraft",
     "DiscardViolation",
     "DropStatement",
+    "Drafts",
     "Durability",
     "Edit",
     "Events",
@@ -56,6 +58,7 @@ __all__ = [
     "SectionEdit",
     "SectionMode",
     "Sessions",
+    "ShowDraft",
     "ShowViolation",
     "Status",
     "Steer",
@@ -150,9 +153,12 @@ class Add(_Message, frozen=True, tag="add"):
 
 
 class AcceptDraft(_Message, frozen=True, tag="accept"):
-    """Write the merge that a conflict offered."""
+    """Write what a draft keeps, joined with what has changed since. Alone in its transaction."""
 
     draft: str
+    if_revision: Count | None = None
+    """Write the draft's text as it is, in the place of this revision, which its writer has seen; 0:
+    there is no such document. Only for a draft of one text."""
 
 
 class Reclassify(_Message, frozen=True, tag="reclassify"):
@@ -472,6 +478,32 @@ class ListStatements(_Message, frozen=True, tag="statements"):
     """Return the steering statements that stand, oldest first."""
 
 
+class Drafts(_Message, frozen=True, tag="drafts"):
+    """Return a page of the writes that did not fit and wait, newest first; an agent sees its
+    own."""
+
+    before: Count = 0
+    """Only those with a smaller seq; 0 for no bound."""
+    limit: Count = 50
+    """Entries of a page, at most 100: whether each merges is found out."""
+    author: str = ""
+    """Only this agent's or user's."""
+    path: str = ""
+    """Only those with a text of the document at this path, or that was there."""
+
+
+class ShowDraft(_Message, frozen=True, tag="draft"):
+    """Return one draft with its texts, what each would change, and what others changed."""
+
+    draft: str
+
+
+class DiscardDraft(_Message, frozen=True, tag="discard_draft"):
+    """Throw a draft's texts away; that there was one stays on record."""
+
+    draft: str
+
+
 class Stop(_Message, frozen=True, tag="stop"):
     """Ask the coordinator to finish its work and leave. Users only."""
 
@@ -506,6 +538,9 @@ Request = (
     | ShowDocument
     | Snapshot
     | Traces
+    | Drafts
+    | ShowDraft
+    | DiscardDraft
     | RefreshDocuments
     | Steer
     | DropStatement

@@ -302,7 +302,13 @@ BODIES = st.one_of(
     st.builds(LeaseExtended, NUMBER, PATH, NUMBER),
     st.builds(LeaseReleased, NUMBER, PATH, TEXT),
     st.builds(SessionClosed, TEXT, BASED_ON, NUMBER),
-    st.builds(Drafted, CONFLICT, NUMBER, NUMBER, st.binary(min_size=32, max_size=32), NUMBER),
+    st.builds(
+        Drafted,
+        st.sampled_from([ErrorCode.CONFLICT, ErrorCode.LEASE_HELD]),
+        CONFLICT,
+        st.binary(min_size=16, max_size=16),
+        st.lists(KEPT, max_size=2).map(tuple),
+    ),
 )
 RECORDS = st.builds(
     Record,
@@ -373,7 +379,7 @@ def test_no_text_makes_a_line_that_looks_like_a_second_trailer(record: Record) -
         "Unlocks",
         "Path",
         "Draft",
-        "Kept-As",
+        "Discards",
         "Current",
         "Merges",
     }
@@ -388,7 +394,13 @@ def test_no_text_makes_a_line_that_looks_like_a_second_trailer(record: Record) -
 def test_a_draft_says_who_held_the_lease_that_its_writer_had_lost(holder: str) -> None:
     session = "b" * 26 if holder else ""
     lost = LeaseRefusal("a b.md", holder, session, 41, 2.125, "draft-7")
-    drafted = Drafted(ConflictInfo("a b.md", 2, 3, draft="draft-7"), 64, 448, bytes(32), 5, lost)
+    drafted = Drafted(
+        ErrorCode.STALE_LEASE,
+        ConflictInfo("a b.md", 2, 3, draft="draft-7"),
+        bytes(16),
+        (Kept(Action.PUT, "a b.md", DocumentType.SCRATCH, 64, 2, 448, bytes(32), 5),),
+        lost,
+    )
     made = entry(drafted, contents=((448, b"text\n"),))
     trailers = parse_trailers(message_of(render_commit(made, "main", None)))
     assert trailers.record.body == drafted

@@ -235,6 +235,15 @@ class Checker:
             elif before is None or before.content != after.content:
                 line.tree[path] = blob_id(after.content)
 
+    def _keeps_draft(self, reply: Refused) -> bool:
+        """Return whether the draft that a refusal names is on record: the same text that is
+        refused again is the same draft."""
+        assert reply.error.conflict is not None
+        number = int(reply.error.conflict.draft.removeprefix("draft-"))
+        if not 0 < number <= len(self.lines):
+            return False
+        return isinstance(self.lines[number - 1].record.body, Drafted)
+
     def _check_answer(self, session: Session, answer: Answer) -> None:
         doubted = self.ledger.cuts.doubts_answer(answer)
         who = (
@@ -250,7 +259,7 @@ class Checker:
             # A refusal that counts as a violation leaves a record, and changes nothing.
             if seq and not drafted and not isinstance(body, (Violated, Repeated)):
                 self.accuse(f"{who} was refused ({reply.error.code}), but is operation {seq}")
-            elif kept and not seq and not doubted:
+            elif kept and not seq and not doubted and not self._keeps_draft(reply):
                 self.accuse(f"{who} was told its text is kept as a draft, but it is nowhere")
             return
         if not isinstance(reply, Committed):
@@ -340,7 +349,7 @@ class Checker:
                 changes += len(body.changes)
                 digests |= {each.content_key: each.digest for each in body.changes if each.digest}
             elif isinstance(body, Drafted):
-                digests[body.content_key] = body.digest
+                digests |= {kept.content_key: kept.digest for kept in body.kept}
         with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
             (verdict,) = connection.execute("PRAGMA integrity_check(5)").fetchone()
             if verdict != "ok":

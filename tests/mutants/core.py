@@ -8,6 +8,7 @@ from agent_trace_coordinator.core import (
     apply,
     changes,
     documents,
+    drafts,
     machine,
     merge,
     places,
@@ -35,10 +36,18 @@ CORE_MUTANTS: Final = (
     ),
     Mutant(
         "a draft is merged against the wrong base",
-        _DECISION.accept,
-        "base = self.facts.revisions.get((document.id, draft.base_revision))",
+        _DECISION.accept_text,
+        "base = self.facts.revisions.get((document.id, kept.base_revision))",
         "base = current",
         "accepting a draft throws the other's change away",
+    ),
+    Mutant(
+        "a draft forgets the other texts of its transaction",
+        drafts.drafted,
+        "for text in late.texts:",
+        "for text in late.texts[:1]:",
+        "what else a refused writer wanted to write is lost",
+        seeds=100,
     ),
     Mutant(
         "a merge does not see collisions",
@@ -56,9 +65,9 @@ CORE_MUTANTS: Final = (
     ),
     Mutant(
         "a draft can be accepted by everybody",
-        _DECISION.accept,
-        "if self.actor is Actor.AGENT and draft.author != self.author:",
-        "if False:",
+        drafts.check_own,
+        "if actor is Actor.USER or (draft.actor, draft.author) == (actor, author):",
+        "if True:",
         "an agent writes another one's text under its own name",
         seeds=100,
     ),
@@ -81,8 +90,8 @@ CORE_MUTANTS: Final = (
     Mutant(
         "restore makes a new document",
         _DECISION.restore,
-        'self.change(index, past, Action.RESTORE, b"", content)',
-        "self.create(index, path, past.type, content)",
+        'self.change(past, Action.RESTORE, b"", content)',
+        "self.create(path, past.type, content)",
         "the history of a restored document is cut off",
     ),
     Mutant(
@@ -96,9 +105,9 @@ CORE_MUTANTS: Final = (
     Mutant(
         "a transaction is partially applied",
         documents.decide,
-        "            decision.take(index, operation)\n",
+        "            decision.take(operation)\n",
         "            try:\n"
-        "                decision.take(index, operation)\n"
+        "                decision.take(operation)\n"
         "            except Exception:\n"
         "                if not decision.decided.changes:\n"
         "                    raise\n",

@@ -65,6 +65,7 @@ from .model import (
     ModelDocument,
     ModelDraft,
     ModelSession,
+    ModelText,
     Rejected,
     Snapshot,
     Unsure,
@@ -443,21 +444,26 @@ class Checker:
         if not isinstance(expected, Late):
             raise Violation(f"record {record.seq} is a conflict, the model says {expected}")
         conflict = body.conflict
-        text = contents.get(body.content_key)
-        told = (conflict.path, conflict.expected, conflict.current, body.document, text)
-        if told != (
-            expected.path,
-            expected.expected,
-            expected.current,
-            expected.document,
-            expected.text,
-        ):
+        texts = tuple(
+            ModelText(
+                kept.path,
+                kept.document,
+                kept.base_revision,
+                contents.get(kept.content_key),
+                kept.type,
+            )
+            for kept in body.kept
+        )
+        told = (conflict.path, conflict.expected, conflict.current, texts)
+        if told != (expected.path, expected.expected, expected.current, expected.texts):
             raise Violation(f"record {record.seq} says {told}, the model says {expected}")
         if expected.merged is not None and conflict.merged != expected.merged:
             raise Violation(f"record {record.seq} says merged={conflict.merged}")
         if conflict.draft != f"draft-{record.seq}":
             raise Violation(f"record {record.seq} is kept as {conflict.draft}")
-        draft = ModelDraft(record.author, expected.document, expected.expected, expected.text)
+        draft = ModelDraft(record.author, expected.texts)
+        if draft in after.drafts.values():
+            raise Violation(f"record {record.seq} keeps once more what is kept")
         return replace(after, drafts={**after.drafts, record.seq: draft})
 
     def _change(
@@ -549,7 +555,8 @@ class Checker:
         text = contents.get(change.content_key)
         if draft is None or document is None or text is None or len(body.changes) != 1:
             return None
-        known = set(draft.text.splitlines()) | set(document.content.splitlines())
+        mine = draft.texts[0].text or b""
+        known = set(mine.splitlines()) | set(document.content.splitlines())
         if not set(text.splitlines()) <= known:
             return None
         merged = replace(
@@ -774,11 +781,23 @@ class Checker:
                 time_ms=0,
                 document_bytes_max=self.rules.document_bytes_max,
             )
-            if isinstance(expected, Unsure) or expected == Rejected(code):
+            kept_before = (
+                isinstance(expected, Late)
+                and code is ErrorCode.CONFLICT
+                and self._names_draft(snapshot, reply, ModelDraft(session.name, expected.texts))
+            )
+            if kept_before or isinstance(expected, Unsure) or expected == Rejected(code):
                 self.refused_then_done_count += end <= self.seq
                 sent.refused = True
                 return ""
         return "no state in between refuses it like this"
+
+    def _names_draft(self, snapshot: Snapshot, reply: Refused, draft: ModelDraft) -> bool:
+        """Return whether a conflict names the draft that keeps the same texts already."""
+        conflict = reply.error.conflict
+        if conflict is None or not conflict.draft:
+            return False
+        return snapshot.drafts.get(int(conflict.draft.removeprefix("draft-"))) == draft
 
     # -- the end ---------------------------------------------------------------------------
 

@@ -160,7 +160,7 @@ class Coordinator:
             self.journal,
             self.git,
             self.files,
-            SimulatedQueries(index, self._clock.read),
+            SimulatedQueries(index),
             self,
             self._clock.read,
             reload=self._load,

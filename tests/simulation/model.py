@@ -37,6 +37,7 @@ __all__ = [
     "Model",
     "ModelDocument",
     "ModelDraft",
+    "ModelText",
     "ModelSession",
     "Outcome",
     "Rejected",
@@ -75,13 +76,24 @@ class ModelDocument:
 
 
 @dataclass(slots=True, frozen=True)
-class ModelDraft:
-    """A text that waits."""
+class ModelText:
+    """What a document should have become."""
 
-    author: str
+    path: str
     document: int
     base: int
-    text: bytes
+    text: bytes | None
+    """None: it was to be deleted."""
+    type: DocumentType
+    """The type that it has or would be created with."""
+
+
+@dataclass(slots=True, frozen=True)
+class ModelDraft:
+    """Texts that wait."""
+
+    author: str
+    texts: tuple[ModelText, ...]
 
 
 @dataclass(slots=True, frozen=True)
@@ -152,9 +164,8 @@ class Late:
     path: str
     expected: int
     current: int
-    document: int
-    text: bytes
-    merged: bool | None
+    texts: tuple[ModelText, ...] = ()
+    merged: bool | None = None
     """None: this model can not tell."""
 
 
@@ -223,8 +234,67 @@ def execute(
         for index, operation in enumerate(operations):
             run.do(index, operation)
     except _Stop as stop:
-        return stop.outcome
+        if not isinstance(stop.outcome, Late):
+            return stop.outcome
+        return _kept(
+            _Run(model, snapshot, actor, author, seq, time_ms, document_bytes_max),
+            operations,
+            stop.outcome,
+        )
     return Accepted(run.effects, run.draft)
+
+
+def _kept(run: _Run, operations: tuple[Operation, ...], late: Late) -> Outcome:
+    """Return the conflict with all the texts of its transaction, if they can be known."""
+    texts: dict[object, ModelText] = {}
+    for operation in operations:
+        if not isinstance(operation, (Put, Append, Edit, SectionEdit, Delete)):
+            continue
+        expected = operation.if_revision
+        path = operation.path
+        if not is_path(path):
+            return Rejected(ErrorCode.CONFLICT)
+        document = run.now.at(path) or (run.now.deleted_at(path) if expected else None)
+        key: object = path if document is None else document.id
+        known = texts.get(key)
+        id, base, before = 0, 0, b""
+        kind = (operation.type if isinstance(operation, (Put, Append)) else None) or (
+            DocumentType.SCRATCH
+        )
+        if known is not None:
+            id, base, before, kind = known.document, known.base, known.text or b"", known.type
+        elif document is not None:
+            id, kind = document.id, document.type
+            base = document.revision if expected is None else expected
+            found: bytes | None = b""
+            if base == document.revision and not document.deleted:
+                found = document.content
+            elif base:
+                gone = document.deleted
+                found = None if gone else run.model.text(run.before, id, base)
+            if found is None and not isinstance(operation, (Put, Delete)):
+                return Rejected(ErrorCode.CONFLICT)
+            before = found or b""
+        if isinstance(operation, Delete):
+            texts[key] = ModelText(path, id, base, None, kind)
+            continue
+        try:
+            text: bytes = outcome(before, operation)
+        except _Stop:
+            return Rejected(ErrorCode.CONFLICT)
+        texts[key] = ModelText(path, id, base, text, kind)
+    if all(each.text is None for each in texts.values()):
+        return Rejected(ErrorCode.CONFLICT)
+    try:
+        for each in texts.values():
+            run.check_text(each.text or b"")
+    except _Stop as stop:
+        return stop.outcome
+    merged = [run.joined(each) for each in texts.values()]
+    sure: bool | None = all(each is not None for each in merged)
+    if sure and any(isinstance(each, Unsure) for each in merged):
+        sure = None
+    return replace(late, texts=tuple(texts.values()), merged=sure)
 
 
 def is_path(path: str) -> bool:
@@ -348,20 +418,47 @@ class _Run:
             raise _reject(ErrorCode.NOT_FOUND)
         if self.actor is Actor.AGENT and self.author != draft.author:
             raise _reject(ErrorCode.PERMISSION_DENIED)
-        document = self.now.documents.get(draft.document)
-        if document is None or document.deleted:
-            raise _reject(ErrorCode.NOT_FOUND)
-        self.check_permission(document.type)
-        base = self.model.text(self.before, document.id, draft.base)
-        if base is None:
-            raise _reject(ErrorCode.CONFLICT)
-        text = merge(base, draft.text, document.content)
-        if text is None:
-            raise _reject(ErrorCode.CONFLICT)
-        if isinstance(text, Unsure):
-            raise _Stop(text)
         self.draft = seq
-        self.change(document, Action.MERGE, text)
+        for each in draft.texts:
+            document = self.now.documents.get(each.document)
+            if document is None or document.deleted:
+                document = self.now.at(each.path)
+            if document is None:
+                if each.base:
+                    raise _reject(ErrorCode.NOT_FOUND)
+                if each.text is None:
+                    raise NotImplementedError("a draft that only deletes")
+                if self.now.foreign.get(each.path, each.text) != each.text:
+                    raise _reject(ErrorCode.CONFLICT)
+                self.create(len(self.effects), each.path, each.type, each.text)
+                continue
+            self.check_permission(document.type)
+            if each.text is None:
+                if each.base != document.revision:
+                    raise _reject(ErrorCode.CONFLICT)
+                lines = len(document.content.splitlines())
+                gone = self.next(document, b"", deleted=True)
+                self.enter(Action.DELETE, document, gone, 0, lines)
+                continue
+            text = self.joined(replace(each, document=document.id))
+            if text is None:
+                raise _reject(ErrorCode.CONFLICT)
+            if isinstance(text, Unsure):
+                raise _Stop(text)
+            self.change(document, Action.MERGE, text)
+
+    def joined(self, wanted: ModelText) -> bytes | Unsure | None:
+        """Return a text joined with what its document is now; None if they collide."""
+        document = self.now.documents.get(wanted.document)
+        if document is None or document.deleted:
+            new = not wanted.document and self.now.at(wanted.path) is None
+            return wanted.text or b"" if new else None
+        if wanted.base == document.revision:
+            return wanted.text or b""
+        base = self.model.text(self.before, document.id, wanted.base) if wanted.base else None
+        if base is None or wanted.text is None:
+            return None
+        return merge(base, wanted.text, document.content)
 
     # -- rules -----------------------------------------------------------------------------
 
@@ -408,25 +505,7 @@ class _Run:
         current = 0 if document is None else document.revision
         if expected is None or expected == current:
             return
-        if isinstance(operation, (Delete, Move, Restore)):
-            raise _reject(ErrorCode.CONFLICT)
-        past = document or self.now.deleted_at(path)
-        id = 0 if past is None else past.id
-        base: bytes | None = b""
-        if expected:
-            base = None if document is None else self.model.text(self.before, id, expected)
-        if isinstance(operation, Put):
-            text = operation.content
-        elif base is not None:
-            text = outcome(base, operation)
-        else:
-            raise _reject(ErrorCode.CONFLICT)
-        self.check_text(text)
-        merged: bool | None = False
-        if document is not None and base is not None and expected > 0:
-            joined = merge(base, text, document.content)
-            merged = None if isinstance(joined, Unsure) else joined is not None
-        raise _Stop(Late(path, expected, current, id, text, merged))
+        raise _Stop(Late(path, expected, current))
 
     # -- effects ---------------------------------------------------------------------------
 

@@ -16,9 +16,8 @@ from typing import Any, Protocol, cast
 import anyio
 import msgspec
 
-from agent_trace_coordinator.core.inputs import Now
+from agent_trace_coordinator.core.effects import AnswerStatus
 from agent_trace_coordinator.core.records import Entry
-from agent_trace_coordinator.core.state import State
 from agent_trace_coordinator.errors import JournalFull
 from agent_trace_coordinator.server.file_stage import GATHER_SECONDS, FileStage
 from agent_trace_coordinator.server.git_stage import GitStage
@@ -265,8 +264,8 @@ class SimulatedFiles(FileStage):
 class SimulatedQueries(Queries):
     """Queries that are answered at once, by the production bookkeeping over the simulated index."""
 
-    def __init__(self, index: SimulatedIndex, clock: Callable[[], Now]) -> None:
-        super().__init__(index, Path("/simulated"), "", _no_figures, clock)
+    def __init__(self, index: SimulatedIndex) -> None:
+        super().__init__(index, Path("/simulated"), "", _no_figures)
         self._entries = index
 
     async def log(self, request: Log, document: int, seq: int) -> tuple[list[LogEntry], bool]:
@@ -279,7 +278,9 @@ class SimulatedQueries(Queries):
             for entry in entries
         ], more
 
-    async def status(self, state: State, read_only: str, trouble: str) -> StatusReport:
+    async def status(
+        self, answer: AnswerStatus, store: str, epoch: int, read_only: str, trouble: str
+    ) -> StatusReport:
         raise InternalError("the simulation asks for no status")
 
 

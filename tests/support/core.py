@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from typing import Final
 
+from agent_trace_coordinator.core.draft_views import info_of_draft, report_of_draft
 from agent_trace_coordinator.core.effects import (
     Answer,
     AnswerContent,
+    AnswerDrafts,
     AnswerViolation,
     Append,
     Effect,
@@ -16,6 +17,7 @@ from agent_trace_coordinator.core.effects import (
 )
 from agent_trace_coordinator.core.generated import is_rendered, required_for_generated
 from agent_trace_coordinator.core.inputs import (
+    RECORDED_REQUESTS,
     Facts,
     FilesChanged,
     FoundFile,
@@ -26,19 +28,24 @@ from agent_trace_coordinator.core.inputs import (
 )
 from agent_trace_coordinator.core.invariants import check
 from agent_trace_coordinator.core.machine import step
-from agent_trace_coordinator.core.records import Change, Changed, Entry, Record, request_fingerprint
+from agent_trace_coordinator.core.records import (
+    Change,
+    Changed,
+    Entry,
+    Record,
+    content_digest,
+    request_fingerprint,
+)
 from agent_trace_coordinator.core.required import required_for
 from agent_trace_coordinator.core.state import Rules, State
 from agent_trace_coordinator.core.violations import report_of
 from agent_trace_protocol import (
-    AcquireLease,
     Actor,
     Committed,
-    DiscardViolation,
     Document,
-    DropStatement,
+    DraftPage,
+    DraftReport,
     ErrorInfo,
-    Lock,
     Open,
     Opened,
     Operation,
@@ -46,25 +53,16 @@ from agent_trace_protocol import (
     Read,
     RefreshDocuments,
     Refused,
-    ReleaseLease,
     Reply,
     Request,
     SessionKind,
-    Steer,
+    ShowDraft,
     Transact,
-    Unlock,
     encode,
     session_id_of,
 )
 
 __all__ = ["Desk", "Member"]
-
-
-_PREVIOUS: Final = (
-    *(AcquireLease, ReleaseLease, Unlock, Lock, DiscardViolation),
-    *(Steer, DropStatement),
-)
-"""Requests whose repetition is found by their number."""
 
 
 @dataclass
@@ -109,6 +107,8 @@ class Desk:
                     effect.current,
                     lambda key, _: self.contents[key],
                 )
+            elif isinstance(effect, AnswerDrafts):
+                reply = self.drafts(effect)
             elif isinstance(effect, AnswerContent):
                 record, change = self.change(effect.document.id, effect.revision)
                 reply = Document(
@@ -122,6 +122,14 @@ class Desk:
                 )
         check(self.state)
         return reply
+
+    def drafts(self, answer: AnswerDrafts) -> DraftPage | DraftReport:
+        revisions = _Revisions(self)
+        if isinstance(answer.request, ShowDraft):
+            return report_of_draft(*answer.drafts[0], revisions)
+        return DraftPage(
+            tuple(info_of_draft(*each, revisions) for each in answer.drafts), answer.more
+        )
 
     def change(self, document: int, revision: int) -> tuple[Record, Change]:
         for entry in self.entries:
@@ -159,7 +167,7 @@ class Desk:
             facts.blocked = {
                 path: self.blocked[path] for path in required.files & self.blocked.keys()
             }
-        elif isinstance(request, _PREVIOUS):
+        elif isinstance(request, RECORDED_REQUESTS):
             facts.previous = self.previous(session, number)
         return facts
 
@@ -229,6 +237,22 @@ class Desk:
 
 
 @dataclass
+class _Revisions:
+    desk: Desk
+
+    def content(self, key: int, digest: bytes) -> bytes:
+        content = self.desk.contents[key]
+        assert content_digest(content) == digest
+        return content
+
+    def change(self, document: int, revision: int) -> tuple[Record, Change] | None:
+        try:
+            return self.desk.change(document, revision)
+        except KeyError:
+            return None
+
+
+@dataclass
 class Member:
     """One agent or user with a session."""
 
@@ -264,7 +288,8 @@ class Member:
         before = len(self.desk.entries)
         reply = self.ask(Transact(operations, confirm=confirm))
         assert isinstance(reply, Refused), reply
-        if not reply.error.violation and not (reply.error.conflict and reply.error.conflict.draft):
+        kept = (each.draft for each in (reply.error.conflict, reply.error.lease) if each)
+        if not reply.error.violation and not any(kept):
             assert len(self.desk.entries) == before, "a refusal left a record"
         return reply.error
 

@@ -78,7 +78,7 @@ def apply_record(state: State, record: Record, chain: bytes, now: float) -> None
                     state.leases.move(change.previous_path, change.path)
             for annotation in body.annotations:
                 state.annotations[annotation.document] = annotation
-            state.drafts.pop(body.draft, None)
+            state.leave_draft(body.draft)
             state.leave_violation(body.violation)
         case Drafted():
             state.enter_draft(draft_of(record, body))
@@ -96,6 +96,7 @@ def apply_record(state: State, record: Record, chain: bytes, now: float) -> None
             if violation is not None:
                 state.enter_violation(replace(violation, count=body.count))
         case Discarded():
+            state.leave_draft(body.draft)
             state.leave_violation(body.violation)
         case Unlocked():
             state.grants[record.seq] = grant_of(record, body, now)
@@ -142,12 +143,11 @@ def draft_of(record: Record, body: Drafted) -> DraftState:
     """Return the waiting draft that a record describes."""
     return DraftState(
         seq=record.seq,
+        time_ms=record.time_ms,
+        actor=record.actor,
         author=record.author,
-        path=body.conflict.path,
-        document=body.document,
-        base_revision=body.conflict.expected,
-        content_key=body.content_key,
-        digest=body.digest,
+        session=record.session,
+        body=body,
     )
 
 

@@ -7,35 +7,29 @@ that the state only ever changes through `apply_record`.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final
 
 import msgspec
 
 from agent_trace_protocol import (
-    AcceptDraft,
     Action,
     Actor,
-    Add,
     Annotate,
     Append,
-    ApplyViolation,
     Conflict,
     ConflictInfo,
     Delete,
     DocumentType,
     Edit,
     InvalidPath,
-    InvalidRequest,
+    LeaseError,
     Move,
     NotFound,
-    Operation,
     PermissionDenied,
     Permit,
     Put,
     Reclassify,
     Restore,
     SectionEdit,
-    StaleLease,
     TooLarge,
     Untrack,
     fold_path,
@@ -44,24 +38,19 @@ from agent_trace_protocol import (
 
 from .apply import document_after
 from .changes import created, rewritten
-from .drafts import LateWrite, StaleWrite
+from .drafts import Late, changes_since
 from .inputs import Facts
 from .lease_guard import Guard
-from .merge import merge, show_changes
 from .permissions import Forbidden, Verb, deny, effective_type, permit_of
 from .places import check_free
 from .records import Annotation, Change, content_key
 from .secrets import find_secret, find_suspicion, suspicion_notice
 from .state import DocumentState, State
-from .texts import check_text, outcome
-from .violations import Text
+from .texts import check_text
 
-__all__ = ["Decided", "Decision", "action_of", "path_of"]
+__all__ = ["Decided", "Decision"]
 
-DIFF_BYTES_MAX: Final = 4000
-"""Bytes of the diff that a conflict shows."""
-
-_Guarded = (
+Guarded = (
     Put | Append | Edit | SectionEdit | Delete | Move | Restore | Reclassify | Annotate | Untrack
 )
 
@@ -164,49 +153,16 @@ class Decision:
         if reason is not None:
             raise Forbidden("file-in-the-way", InvalidPath(reason))
 
-    def text_of(self, operation: Operation) -> Text | None:
-        """Return what an operation brought, and what it would have made of its document."""
-        match operation:
-            case Put() | Append():
-                brought, type = operation.content, operation.type
-            case SectionEdit():
-                brought, type = operation.content, None
-            case Edit():
-                brought, type = operation.new, None
-            case Add():
-                brought, type = self.facts.files.get(operation.path, b""), operation.type
-            case Delete():
-                brought, type = b"", None
-            case _:
-                # What these bring is in the store already.
-                return None
-        action = action_of(operation)
-        text = Text(action, operation.path, type or DocumentType.SCRATCH, 0, 0, brought, brought)
-        try:
-            document = self.state.document_at(parse_path(operation.path))
-            if document is None:
-                return text
-            text.path, text.type, text.document = document.path, document.type, document.id
-            text.base_revision = document.revision
-            if isinstance(operation, (Put, Append, Edit, SectionEdit)):
-                text.outcome = outcome(text.path, self.content_of(document), operation)
-        except (InvalidPath, InvalidRequest):
-            # Not a path, or nothing there that the edit fits: what it brought is what is kept.
-            pass
-        return text
-
-    def create(self, index: int, path: str, type: DocumentType, content: bytes) -> None:
+    def create(self, path: str, type: DocumentType, content: bytes) -> None:
         self.allow(Verb.CREATE, type, path)
         check_free(self.state, path)
         self.check_content(path, content)
-        key = content_key(self.seq, index)
+        key = content_key(self.seq, len(self.decided.changes))
         self.enter(None, created(key, path, type, content), content)
 
-    def change(
-        self, index: int, document: DocumentState, action: Action, before: bytes, after: bytes
-    ) -> None:
+    def change(self, document: DocumentState, action: Action, before: bytes, after: bytes) -> None:
         self.check_content(document.path, after, before)
-        key = content_key(self.seq, index)
+        key = content_key(self.seq, len(self.decided.changes))
         self.enter(document, rewritten(document, action, key, before, after), after)
 
     def enter(
@@ -234,71 +190,34 @@ class Decision:
         own = self.contents.get(document.content_key)
         return self.facts.contents[document.content_key] if own is None else own
 
-    def check_lease(
-        self,
-        path: str,
-        document: DocumentState | None,
-        operation: Put | Append | Edit | SectionEdit,
-    ) -> None:
-        """Refuse a write that comes too late for its lease, and keep its text.
+    def check_lease(self, path: str) -> None:
+        """Return if the leases let this path be written.
 
         Raises:
-            StaleWrite: with the text that the operation would have made.
-            StaleLease: that text can not be known.
-            LeaseHeld: leases are enforced, and another session holds one on it.
+            Late: they do not; the texts of the transaction are to be kept.
         """
         try:
             self.guard.check(path)
-        except StaleLease as stale:
-            current = 0 if document is None else document.revision
-            expected = current if operation.if_revision is None else operation.if_revision
-            base: bytes | None = b"" if document is None else self.content_of(document)
-            if expected != current:
-                id = 0 if document is None else document.id
-                base = self.facts.revisions.get((id, expected))
-            if not isinstance(operation, Put) and base is None:
-                raise
-            try:
-                text = outcome(path, base or b"", operation)
-            except InvalidRequest:
-                raise stale from None
-            self.check_content(path, text, base or b"")
-            conflict = self.conflict(document, expected, "", path).info
-            assert conflict is not None and stale.info is not None
-            id = 0 if document is None else document.id
-            raise StaleWrite(stale.message, stale.info, conflict, id, text) from None
+        except LeaseError as error:
+            assert error.info is not None, "a guard says whose lease it is"
+            late = Late(error, ConflictInfo(path, 0, 0))
+            # To the millisecond, so that the record's commit says exactly the same.
+            left_seconds = round(error.info.left_seconds, 3)
+            late.lease = msgspec.structs.replace(error.info, left_seconds=left_seconds)
+            raise late from None
 
-    def check_revision(
-        self, path: str, document: DocumentState | None, operation: _Guarded
-    ) -> None:
-        """Refuse an operation whose document is not at the revision it names.
+    def check_revision(self, path: str, document: DocumentState | None, operation: Guarded) -> None:
+        """Return if the document is at the revision that the operation names, if it names one.
 
         Raises:
-            LateWrite: with the text that the operation would have made, if that can be known.
-            Conflict: there is no text to keep.
+            Late: it is not; the texts of the transaction are to be kept.
         """
         expected = operation.if_revision
         if expected is None or expected == (0 if document is None else document.revision):
             return
         conflict = self.conflict(document, expected, "", path)
-        if isinstance(operation, (Delete, Move, Restore, Reclassify, Annotate, Untrack)):
-            raise conflict
-        past = document or self.state.deleted_at(path)
-        id = 0 if past is None else past.id
-        base = b"" if expected == 0 else self.facts.revisions.get((id, expected))
-        if isinstance(operation, Put):
-            text = operation.content
-        elif base is not None:
-            text = outcome(path, base, operation)
-        else:
-            raise conflict
-        self.check_content(path, text, b"" if document is None else self.content_of(document))
-        info = conflict.info
-        assert info is not None
-        if document is not None and base is not None and expected > 0:
-            merged = merge(base, text, self.content_of(document)) is not None
-            info = msgspec.structs.replace(info, merged=merged)
-        raise LateWrite(conflict.message, info, id, text)
+        assert conflict.info is not None
+        raise Late(conflict, conflict.info)
 
     def conflict(
         self, document: DocumentState | None, expected: int, draft: str, path: str = ""
@@ -310,7 +229,6 @@ class Decision:
                 ConflictInfo(path, expected, 0, draft=draft),
             )
         base = b"" if expected == 0 else self.facts.revisions.get((document.id, expected))
-        diff = "" if base is None else show_changes(base, self.content_of(document), DIFF_BYTES_MAX)
         return Conflict(
             f"{document.path} is at revision {document.revision}, not {expected}; "
             f"{document.author} wrote it",
@@ -320,7 +238,7 @@ class Decision:
                 current=document.revision,
                 author=document.author,
                 time_ms=document.time_ms,
-                diff=diff,
+                diff=changes_since(base, self.content_of(document)),
                 draft=draft,
             ),
         )
@@ -348,36 +266,3 @@ class Decision:
                 "it in with --confirm, nobody else can"
             ),
         )
-
-
-_ACTIONS: Final[dict[type[Operation], Action]] = {
-    Put: Action.PUT,
-    Append: Action.APPEND,
-    Edit: Action.EDIT,
-    SectionEdit: Action.EDIT,
-    Delete: Action.DELETE,
-    Move: Action.MOVE,
-    Restore: Action.RESTORE,
-    Add: Action.CREATE,
-    AcceptDraft: Action.MERGE,
-    Reclassify: Action.RECLASSIFY,
-    Annotate: Action.ANNOTATE,
-    Untrack: Action.UNTRACK,
-    ApplyViolation: Action.MERGE,
-}
-
-
-def action_of(operation: Operation) -> Action:
-    return _ACTIONS[type(operation)]
-
-
-def path_of(operation: Operation) -> str:
-    match operation:
-        case AcceptDraft():
-            return operation.draft
-        case ApplyViolation():
-            return operation.violation
-        case Move():
-            return f"{operation.path} -> {operation.new_path}"
-        case _:
-            return operation.path

@@ -7,7 +7,9 @@ for all operations are in `decision`.
 
 from __future__ import annotations
 
-from typing import assert_never
+from typing import Final, assert_never
+
+import msgspec
 
 from agent_trace_protocol import (
     AcceptDraft,
@@ -39,9 +41,10 @@ from agent_trace_protocol import (
 from agent_trace_protocol.limits import OPERATIONS_MAX
 
 from .annotations import annotation_after
+from .attempts import action_of, merges, path_of, texts_of
 from .changes import annotated, removed, renamed, retyped, untracked
-from .decision import Decided, Decision, action_of, path_of
-from .drafts import parse_draft_id
+from .decision import Decided, Decision
+from .drafts import Late, check_own, parse_draft_id
 from .inputs import Facts
 from .lease_guard import Guard
 from .merge import merge
@@ -50,9 +53,12 @@ from .places import check_free
 from .records import Kept
 from .state import DocumentState, State
 from .texts import outcome
-from .violations import Attempt, parse_violation_id
+from .violations import Attempt, Text, parse_violation_id
 
 __all__ = ["Operations", "decide"]
+
+_ALONE: Final = (AcceptDraft, ApplyViolation)
+"""Operations that may change as many documents as a transaction can."""
 
 
 def decide(
@@ -70,50 +76,85 @@ def decide(
 
     Raises:
         AgentTraceError: one of them is refused; then none is done. `Forbidden` if the refusal is to
-            go on record; its `attempt` says what was tried.
+            go on record; its `attempt` says what was tried. `Late` if it did not fit any more, and
+            its `texts` are to be kept.
     """
     if not operations:
         raise InvalidRequest("a transaction needs at least one operation")
     if len(operations) > OPERATIONS_MAX:
         raise TooLarge(f"{len(operations)} operations in one transaction; at most {OPERATIONS_MAX}")
+    if len(operations) > 1 and any(isinstance(each, _ALONE) for each in operations):
+        raise InvalidRequest("what was kept is accepted or applied by a transaction of its own")
     decision = Operations(
         state, actor, author, facts, seq, confirm, guard or Guard(state, session="")
     )
     refused = 0
+    failure: Forbidden | Late | None = None
     try:
         decision.check_confirmation()
         for index, operation in enumerate(operations):
             refused = index
-            decision.take(index, operation)
-    except Forbidden as forbidden:
-        texts = [decision.text_of(operation) for operation in operations]
-        forbidden.attempt = Attempt(action_of(operations[refused]), path_of(operations[refused]))
-        forbidden.attempt.texts += [text for text in texts if text is not None]
-        raise
+            decision.take(operation)
+    except (Forbidden, Late) as error:
+        failure = error
     finally:
         decision.take_back()
-    return decision.decided
+    if failure is None:
+        return decision.decided
+    if isinstance(failure, Late):
+        # What is added lies in its file, and stays there.
+        wanted = tuple(each for each in operations if not isinstance(each, Add))
+        try:
+            decision.keep(failure, texts_of(state, facts, wanted))
+        except Forbidden as error:
+            failure = error
+    if isinstance(failure, Forbidden):
+        failure.attempt = Attempt(action_of(operations[refused]), path_of(operations[refused]))
+        failure.attempt.texts = texts_of(state, facts, operations)
+    raise failure
 
 
 class Operations(Decision):
     """One method for each kind of operation."""
 
-    def take(self, index: int, operation: Operation) -> None:
+    def keep(self, late: Late, texts: list[Text]) -> None:
+        """Let a refusal keep the texts of its transaction, if they are ones that may be kept.
+
+        Raises:
+            Forbidden: one of them may not be in the store at all.
+            AgentTraceError: they can not be kept; this is what their writer is told.
+        """
+        brings = any(text.action is not Action.DELETE for text in texts)
+        if not brings or not all(text.known for text in texts):
+            raise late.error
+        for text in texts:
+            document = self.state.documents.get(text.document)
+            before = b""
+            if document is not None and not document.deleted:
+                before = self.facts.contents[document.content_key]
+            self.check_content(text.path, text.outcome, before)
+        late.texts = texts
+        if late.lease is None:
+            late.conflict = msgspec.structs.replace(
+                late.conflict, merged=all(merges(self.state, self.facts, text) for text in texts)
+            )
+
+    def take(self, operation: Operation) -> None:
         match operation:
             case Put() | Append():
-                self.write(index, operation)
+                self.write(operation)
             case Edit() | SectionEdit():
-                self.edit(index, operation)
+                self.edit(operation)
             case Delete():
                 self.delete(operation)
             case Move():
                 self.move(operation)
             case Restore():
-                self.restore(index, operation)
+                self.restore(operation)
             case Add():
-                self.add(index, operation)
+                self.add(operation)
             case AcceptDraft():
-                self.accept(index, operation)
+                self.accept(operation)
             case Reclassify():
                 self.reclassify(operation)
             case Annotate():
@@ -121,11 +162,11 @@ class Operations(Decision):
             case Untrack():
                 self.untrack(operation)
             case ApplyViolation():
-                self.apply(index, operation)
+                self.apply(operation)
             case _:
                 assert_never(operation)
 
-    def write(self, index: int, operation: Put | Append) -> None:
+    def write(self, operation: Put | Append) -> None:
         path = self.parsed(operation.path)
         document = self.state.document_at(path)
         type = operation.type or DocumentType.SCRATCH
@@ -134,7 +175,7 @@ class Operations(Decision):
         else:
             verb = Verb.MODIFY if isinstance(operation, Put) else Verb.APPEND
             self.allow(verb, document.type, path, document)
-        self.check_lease(path, document, operation)
+        self.check_lease(path)
         self.check_revision(path, document, operation)
         if document is None:
             self.check_blocked(path)
@@ -145,7 +186,7 @@ class Operations(Decision):
                     f"(it then is revision 1), or choose another path",
                     ConflictInfo(path, operation.if_revision or 0, 0),
                 )
-            self.create(index, path, type, operation.content)
+            self.create(path, type, operation.content)
             return
         if operation.type is not None and operation.type is not document.type:
             raise InvalidRequest(
@@ -154,21 +195,21 @@ class Operations(Decision):
             )
         before = self.content_of(document)
         action = Action.PUT if isinstance(operation, Put) else Action.APPEND
-        self.change(index, document, action, before, outcome(path, before, operation))
+        self.change(document, action, before, outcome(path, before, operation))
 
-    def edit(self, index: int, operation: Edit | SectionEdit) -> None:
+    def edit(self, operation: Edit | SectionEdit) -> None:
         document = self.existing(operation.path)
         self.allow(Verb.MODIFY, document.type, document.path, document)
-        self.check_lease(document.path, document, operation)
+        self.check_lease(document.path)
         self.check_revision(document.path, document, operation)
         before = self.content_of(document)
         after = outcome(document.path, before, operation)
-        self.change(index, document, Action.EDIT, before, after)
+        self.change(document, Action.EDIT, before, after)
 
     def delete(self, operation: Delete) -> None:
         document = self.existing(operation.path)
         self.allow(Verb.DELETE, document.type, document.path, document)
-        self.guard.check(document.path)
+        self.check_lease(document.path)
         self.check_revision(document.path, document, operation)
         self.remove(document)
 
@@ -179,8 +220,8 @@ class Operations(Decision):
         document = self.existing(operation.path)
         self.allow(Verb.MOVE, document.type, document.path, document)
         new_path = self.parsed(operation.new_path)
-        self.guard.check(document.path)
-        self.guard.check(new_path)
+        self.check_lease(document.path)
+        self.check_lease(new_path)
         self.check_revision(document.path, document, operation)
         protected = protecting_type(new_path)
         if protected is not None:
@@ -198,7 +239,7 @@ class Operations(Decision):
         self.guard.follow(document.path, new_path)
         self.enter(document, renamed(document, new_path))
 
-    def restore(self, index: int, operation: Restore) -> None:
+    def restore(self, operation: Restore) -> None:
         path = self.parsed(operation.path)
         document = self.state.document_at(path)
         past = document or self.state.deleted_at(path)
@@ -206,7 +247,7 @@ class Operations(Decision):
             raise NotFound(f"there is no document {path}, and none was deleted from there")
         verb = Verb.CREATE if document is None else Verb.MODIFY
         self.allow(verb, past.type, path, document)
-        self.guard.check(path)
+        self.check_lease(path)
         self.check_revision(path, document, operation)
         content = self.facts.revisions.get((past.id, operation.revision))
         if content is None:
@@ -219,43 +260,80 @@ class Operations(Decision):
                     ConflictInfo(path, 0, 0),
                 )
             check_free(self.state, path)
-            self.change(index, past, Action.RESTORE, b"", content)
+            self.change(past, Action.RESTORE, b"", content)
         else:
-            self.change(index, document, Action.RESTORE, self.content_of(document), content)
+            self.change(document, Action.RESTORE, self.content_of(document), content)
 
-    def accept(self, index: int, operation: AcceptDraft) -> None:
+    def accept(self, operation: AcceptDraft) -> None:
         draft = self.state.drafts.get(parse_draft_id(operation.draft))
         if draft is None:
-            raise NotFound(f"there is no draft {operation.draft!r}, or it was accepted before")
-        if self.actor is Actor.AGENT and draft.author != self.author:
-            raise Forbidden(
-                "draft-of-another",
-                PermissionDenied(
-                    f"draft {operation.draft} is {draft.author}'s; only {draft.author} or a user "
-                    "accepts it"
-                ),
-            )
-        document = self.state.documents.get(draft.document)
-        if document is None or document.deleted:
             raise NotFound(
-                f"{draft.path}, which draft {operation.draft} changes, is gone; restore it first"
+                f"there is no draft {operation.draft!r}, or it was accepted or discarded"
             )
-        self.allow(Verb.MODIFY, document.type, document.path, document)
-        self.guard.check(document.path)
-        mine = self.facts.contents[draft.content_key]
+        check_own(draft, self.actor, self.author, "accepts")
+        if operation.if_revision is not None and len(draft.body.kept) > 1:
+            raise InvalidRequest(
+                f"{operation.draft} has {len(draft.body.kept)} texts, and one revision can not be "
+                f"that of all of them; write them one by one: agent-trace drafts show "
+                f"{operation.draft}"
+            )
+        self.decided.draft = draft.seq
+        for kept in draft.body.kept:
+            self.accept_text(operation, kept)
+
+    def accept_text(self, operation: AcceptDraft, kept: Kept) -> None:
+        """Write one text of a draft: joined with what has changed since, or as it is, if its writer
+        has seen the revision that it replaces."""
+        id, seen = operation.draft, operation.if_revision
+        document = self.state.kept_document(kept)
+        self.guard.check(kept.path if document is None else document.path)
+        if document is None:
+            if kept.base_revision and seen is None:
+                raise NotFound(
+                    f"{kept.path}, which {id} changes, is gone; restore it first, or make it anew "
+                    f"with: agent-trace accept {id} --if-revision 0"
+                )
+            if seen:
+                raise self.conflict(None, seen, id, kept.path)
+            self.write_kept(kept)
+            return
         current = self.content_of(document)
-        base = self.facts.revisions.get((document.id, draft.base_revision))
+        if seen is not None and seen != document.revision:
+            raise self.conflict(document, seen, id)
+        if kept.action is Action.DELETE:
+            self.allow(Verb.DELETE, document.type, document.path, document)
+            if document.revision != (kept.base_revision if seen is None else seen):
+                raise self.conflict(document, kept.base_revision, id)
+            self.remove(document)
+            return
+        self.allow(Verb.MODIFY, document.type, document.path, document)
+        mine = self.facts.contents[kept.content_key]
+        if seen is not None:
+            self.change(document, Action.PUT, current, mine)
+            return
+        base = self.facts.revisions.get((document.id, kept.base_revision))
         merged = None if base is None else merge(base, mine, current)
         if merged is None:
-            raise self.conflict(document, draft.base_revision, operation.draft)
-        self.decided.draft = draft.seq
-        self.change(index, document, Action.MERGE, current, merged)
+            raise self.conflict(document, kept.base_revision, id)
+        self.change(document, Action.MERGE, current, merged)
 
-    def add(self, index: int, operation: Add) -> None:
+    def write_kept(self, kept: Kept) -> None:
+        """Make a document of a text that was kept."""
+        path = parse_path(kept.path)
+        text = self.facts.contents[kept.content_key]
+        self.check_blocked(path)
+        if self.facts.files.get(path, text) != text:
+            raise Conflict(
+                f"a file that is not a document lies at {path}; move it away first",
+                ConflictInfo(path, 0, 0),
+            )
+        self.create(path, kept.type, text)
+
+    def add(self, operation: Add) -> None:
         path = self.parsed(operation.path)
         document = self.state.document_at(path)
         self.check_blocked(path)
-        self.guard.check(path)
+        self.check_lease(path)
         if document is not None:
             raise Conflict(
                 f"{path} is a document already",
@@ -264,12 +342,12 @@ class Operations(Decision):
         content = self.facts.files.get(path)
         if content is None:
             raise NotFound(f"there is no file {path} in the store's directory")
-        self.create(index, path, operation.type, content)
+        self.create(path, operation.type, content)
 
     def reclassify(self, operation: Reclassify) -> None:
         document = self.existing(operation.path)
         self.allow(Verb.RECLASSIFY, document.type, document.path, document)
-        self.guard.check(document.path)
+        self.check_lease(document.path)
         self.check_revision(document.path, document, operation)
         if operation.type is document.type:
             raise InvalidRequest(f"{document.path} is a {document.type} document already")
@@ -278,7 +356,7 @@ class Operations(Decision):
     def annotate(self, operation: Annotate) -> None:
         document = self.existing(operation.path)
         self.allow(Verb.MODIFY, document.type, document.path, document)
-        self.guard.check(document.path)
+        self.check_lease(document.path)
         self.check_revision(document.path, document, operation)
         before = self.state.annotations.get(document.id)
         for made in self.decided.annotations:
@@ -290,11 +368,11 @@ class Operations(Decision):
     def untrack(self, operation: Untrack) -> None:
         document = self.existing(operation.path)
         self.allow(Verb.DELETE, document.type, document.path, document)
-        self.guard.check(document.path)
+        self.check_lease(document.path)
         self.check_revision(document.path, document, operation)
         self.enter(document, untracked(document, self.content_of(document)))
 
-    def apply(self, index: int, operation: ApplyViolation) -> None:
+    def apply(self, operation: ApplyViolation) -> None:
         if self.actor is not Actor.USER:
             raise Forbidden(
                 "only-users-apply",
@@ -308,8 +386,6 @@ class Operations(Decision):
             raise NotFound(
                 f"there is no violation {operation.violation!r}, or it was applied or discarded"
             )
-        if index or self.decided.violation:
-            raise InvalidRequest("a violation is applied by a transaction of its own")
         if not violation.body.kept:
             raise InvalidRequest(
                 f"{operation.violation} brought no text; do the {violation.body.action} yourself"
@@ -320,10 +396,7 @@ class Operations(Decision):
 
     def apply_text(self, id: str, kept: Kept) -> None:
         """Write one text of a refused write, joined with what has changed since."""
-        index = len(self.decided.changes)
-        document = self.state.documents.get(kept.document) or self.state.document_at(kept.path)
-        if document is not None and document.deleted:
-            document = self.state.document_at(kept.path)
+        document = self.state.kept_document(kept)
         self.guard.check(kept.path if document is None else document.path)
         if kept.action is Action.DELETE and document is not None:
             self.allow(Verb.DELETE, document.type, document.path, document)
@@ -333,14 +406,7 @@ class Operations(Decision):
             raise InvalidRequest(f"{id} has no text that could be applied to {kept.path}")
         text = self.facts.contents[kept.content_key]
         if document is None:
-            path = parse_path(kept.path)
-            self.check_blocked(path)
-            if self.facts.files.get(path, text) != text:
-                raise Conflict(
-                    f"a file that is not a document lies at {path}; move it away first",
-                    ConflictInfo(path, 0, 0),
-                )
-            self.create(index, path, kept.type, text)
+            self.write_kept(kept)
             return
         current = self.content_of(document)
         merged: bytes | None = text
@@ -351,4 +417,4 @@ class Operations(Decision):
             raise self.conflict(document, kept.base_revision, "")
         self.allow(Verb.MODIFY, document.type, document.path, document)
         action = Action.PUT if merged == text else Action.MERGE
-        self.change(index, document, action, current, merged)
+        self.change(document, action, current, merged)

@@ -15,29 +15,32 @@ from agent_trace_protocol import (
     Blame,
     Diff,
     DocumentReport,
+    Drafts,
     Events,
     Log,
     Reply,
     SessionInfo,
     Sessions,
     ShowDocument,
+    ShowDraft,
     Snapshot,
-    Status,
     Traces,
     ViolationInfo,
 )
 
 from .records import Entry
-from .state import DocumentState, ViolationState
+from .state import DocumentState, DraftState, ViolationState
 
 __all__ = [
     "Addressee",
     "Answer",
     "AnswerContent",
+    "AnswerDrafts",
     "AnswerEvents",
     "AnswerHistory",
     "AnswerQuery",
     "AnswerSessions",
+    "AnswerStatus",
     "AnswerViolation",
     "Append",
     "Effect",
@@ -84,9 +87,9 @@ class AnswerContent:
 
 @dataclass(slots=True, frozen=True)
 class AnswerQuery:
-    """Answer from the index: history and statistics, as of `after`."""
+    """Answer from the index: history, as of `after`."""
 
-    request: Log | Status
+    request: Log
     document: int
     """The document that a query about one path means; 0 if it means none."""
     after: int
@@ -103,6 +106,30 @@ class AnswerHistory:
     after: int
     report: DocumentReport | None = None
     """What is known of it in memory, to be completed."""
+
+
+@dataclass(slots=True, frozen=True)
+class AnswerStatus:
+    """Answer how the store is, as of `after`, and how the coordinator is by then."""
+
+    documents: int
+    leases: int
+    drafts: int
+    violations: int
+    sessions_live: int
+    sessions_stale: int
+    after: int
+
+
+@dataclass(slots=True, frozen=True)
+class AnswerDrafts:
+    """Look these drafts' texts up, verify them, and send a `DraftPage` or a `DraftReport`."""
+
+    request: Drafts | ShowDraft
+    drafts: tuple[tuple[DraftState, tuple[DocumentState | None, ...]], ...]
+    """Each with the documents that its texts are for, as they are now."""
+    more: bool
+    after: int
 
 
 @dataclass(slots=True, frozen=True)
@@ -154,6 +181,8 @@ Effect = (
     | AnswerContent
     | AnswerQuery
     | AnswerHistory
+    | AnswerStatus
+    | AnswerDrafts
     | AnswerSessions
     | AnswerEvents
     | AnswerViolation

@@ -11,6 +11,7 @@ from typing import assert_never
 from agent_trace_protocol import (
     Action,
     AgentTraceError,
+    ErrorCode,
     Events,
     LogEntry,
     PathPattern,
@@ -58,13 +59,13 @@ def log_entries(record: Record) -> tuple[LogEntry, ...]:
             )
             for change in body.changes
         )
-    action, path, summary = _note(body)
+    action, path, summary = _note(body, record.seq)
     return (_entry(record, action, path, summary),)
 
 
 def note_action(body: RecordBody) -> Action | None:
     """Return the action of a record that changed no document; None for one that did."""
-    return None if isinstance(body, Changed) else _note(body)[0]
+    return None if isinstance(body, Changed) else _note(body, 0)[0]
 
 
 def _entry(
@@ -119,6 +120,7 @@ def _note(
     | Locked
     | Steered
     | SteeringDropped,
+    seq: int,
 ) -> tuple[Action, str, str]:
     """Return action, path and summary of a record that changed no document."""
     match body:
@@ -129,12 +131,11 @@ def _note(
             return Action.CLOSE, "", body.reason
         case Drafted():
             late = body.conflict
-            why = (
-                f"it was at revision {late.current}, not {late.expected}"
-                if body.lease is None
-                else "its lease had ended"
-            )
-            return Action.DRAFT, late.path, f"kept as {late.draft}: {why}"
+            why = {
+                ErrorCode.STALE_LEASE: "its lease had ended",
+                ErrorCode.LEASE_HELD: "somebody else has a lease on it",
+            }.get(body.code, f"it was at revision {late.current}, not {late.expected}")
+            return Action.DRAFT, late.path, f"kept as draft-{seq}: {why}"
         case LeaseGranted():
             kind = "shared lease" if body.shared else "lease"
             instead = f", in the place of {body.previous}" if body.previous else ""
@@ -156,7 +157,8 @@ def _note(
                 f"violation-{body.violation} was tried {body.count} times",
             )
         case Discarded():
-            return Action.DISCARD, "", f"violation-{body.violation} was discarded"
+            id = f"draft-{body.draft}" if body.draft else f"violation-{body.violation}"
+            return Action.DISCARD, "", f"{id} was discarded"
         case Unlocked():
             whom = f"agent {body.agent}" if body.agent else "all agents"
             return Action.UNLOCK, body.path, f"unlocked for {whom}, {body.seconds} s"

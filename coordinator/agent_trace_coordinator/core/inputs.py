@@ -14,6 +14,7 @@ import msgspec
 from agent_trace_protocol import (
     AcquireLease,
     CancelLease,
+    DiscardDraft,
     DiscardViolation,
     DropStatement,
     EvictSession,
@@ -47,6 +48,7 @@ RECORDED_REQUESTS: Final = (
     Unlock,
     Lock,
     DiscardViolation,
+    DiscardDraft,
     AcquireLease,
     RenewLease,
     ReleaseLease,

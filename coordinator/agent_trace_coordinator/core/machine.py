@@ -18,8 +18,10 @@ from agent_trace_protocol import (
     CancelLease,
     Close,
     Diff,
+    DiscardDraft,
     DiscardViolation,
     Done,
+    Drafts,
     DropStatement,
     Durability,
     Events,
@@ -46,6 +48,7 @@ from agent_trace_protocol import (
     SessionSuperseded,
     SessionUnknown,
     ShowDocument,
+    ShowDraft,
     ShowViolation,
     Snapshot,
     Status,
@@ -60,7 +63,8 @@ from agent_trace_protocol.limits import (
     TEXT_FIELD_LENGTH_MAX,
 )
 
-from .effects import Answer, AnswerQuery, Effect, Leave
+from .draft_views import draft_request
+from .effects import Answer, Effect, Leave
 from .files import take_files
 from .generated import generate
 from .inputs import FilesChanged, Now, Received, Refresh, Tick
@@ -77,7 +81,7 @@ from .sessions import begin, check_resumed, check_version, due, extend
 from .state import SessionEntry, State
 from .steering import list_statements, steer
 from .transactions import repeat, transact
-from .views import list_documents, list_sessions, read, read_events, read_log
+from .views import list_documents, list_sessions, read, read_events, read_log, read_status
 
 __all__ = ["step"]
 
@@ -128,7 +132,7 @@ def _receive(state: State, input: Received, now: Now) -> list[Effect]:
         raise SessionUnknown(f"there is no open session {input.session}; open it first")
     session.seen = now.monotonic
     # Whether an unlock still holds is known before anything is decided by it.
-    writes = isinstance(request, (Transact, Unlock, Lock, DiscardViolation))
+    writes = isinstance(request, (Transact, Unlock, Lock, DiscardViolation, DiscardDraft))
     if writes or isinstance(request, Events):
         session.watching = not writes
     ended = end_grants(state, now) if writes else []
@@ -162,7 +166,9 @@ def _answer(
         case Log():
             return [read_log(state, request)]
         case Status():
-            return [AnswerQuery(request, 0, state.seq)]
+            return [read_status(state, now)]
+        case Drafts() | ShowDraft() | DiscardDraft():
+            return draft_request(state, session, input, request, now)
         case Sessions():
             return [list_sessions(state, request, now)]
         case EvictSession():

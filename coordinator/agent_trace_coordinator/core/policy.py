@@ -60,6 +60,7 @@ __all__ = [
     "keep",
     "policy_request",
     "record_refusal",
+    "repeated",
 ]
 
 PolicyRequest = Permissions | Unlock | Lock | Violations | ShowViolation | DiscardViolation
@@ -95,7 +96,7 @@ def _change(
         raise InvalidRequest(f"{input.number} is not a request number; they count from 1")
     previous = input.facts.previous
     if previous is not None:
-        return [_repeated(previous, input.fingerprint)]
+        return [repeated(previous, input.fingerprint)]
     match request:
         case Unlock():
             body: Unlocked | Locked | Discarded = _unlock(state, session, request)
@@ -111,7 +112,7 @@ def _change(
     return [*effects, Answer(Done(), state.seq)]
 
 
-def _repeated(previous: Record, fingerprint: bytes) -> Answer:
+def repeated(previous: Record, fingerprint: bytes) -> Answer:
     """Answer a request about rights that was carried out, or refused on record, before."""
     if previous.fingerprint != fingerprint:
         raise RequestReused(

@@ -120,7 +120,9 @@ def _show(state: State, request: ShowDocument, now: Now) -> AnswerHistory:
             if each.document == document.id and each.until > now.monotonic
         ),
         drafts=tuple(
-            draft_id(each.seq) for each in state.drafts.values() if each.document == document.id
+            draft_id(each.seq)
+            for each in state.drafts.values()
+            if any(kept.document == document.id for kept in each.body.kept)
         ),
         violations=tuple(
             violation_id(each.seq)

@@ -149,22 +149,6 @@ class Changed(msgspec.Struct, frozen=True, array_like=True, tag="changed", tag_f
     """One for each change that is an annotation, in their order."""
 
 
-class Drafted(msgspec.Struct, frozen=True, array_like=True, tag="drafted", tag_field="$"):
-    """A write came too late: its document had moved on. What it would have written is kept."""
-
-    conflict: ConflictInfo
-    """What the writer was told."""
-    document: int
-    """The document; 0 if there is none any more."""
-    content_key: int
-    """Where the text lies that the writer wanted."""
-    digest: bytes
-    """BLAKE2b-256 of that text."""
-    size: int
-    lease: LeaseRefusal | None = None
-    """What the writer was told, if it was its lease that had ended."""
-
-
 class SessionOpened(msgspec.Struct, frozen=True, array_like=True, tag="opened", tag_field="$"):
     """A session began."""
 
@@ -223,7 +207,8 @@ class LeaseReleased(msgspec.Struct, frozen=True, array_like=True, tag="released"
 
 
 class Kept(msgspec.Struct, frozen=True, array_like=True):
-    """One text of a refused write: what its document would have become, if that could be known."""
+    """One text of a write that was not done: what its document would have become, if that could be
+    known."""
 
     action: Action
     path: str
@@ -238,6 +223,22 @@ class Kept(msgspec.Struct, frozen=True, array_like=True):
     digest: bytes
     """BLAKE2b-256 of the text."""
     size: int
+
+
+class Drafted(msgspec.Struct, frozen=True, array_like=True, tag="drafted", tag_field="$"):
+    """A write did not fit any more: its document had moved on, or a lease was in the way. What it
+    would have written is kept."""
+
+    code: ErrorCode
+    """`conflict`, `stale_lease` or `lease_held`."""
+    conflict: ConflictInfo
+    """What the writer was told."""
+    attempt: bytes
+    """Digest over who wanted to write what: the same again is the same draft."""
+    kept: tuple[Kept, ...]
+    """Each text with the revision that its writer had seen."""
+    lease: LeaseRefusal | None = None
+    """What the writer was told of the lease, if it was for one that the write did not fit."""
 
 
 class Violated(msgspec.Struct, frozen=True, array_like=True, tag="violated", tag_field="$"):
@@ -266,9 +267,10 @@ class Repeated(msgspec.Struct, frozen=True, array_like=True, tag="repeated", tag
 
 
 class Discarded(msgspec.Struct, frozen=True, array_like=True, tag="discarded", tag_field="$"):
-    """A user threw away what a refused write had brought."""
+    """Somebody threw away what was kept: of a refused write, or of one that did not fit."""
 
-    violation: int
+    violation: int = 0
+    draft: int = 0
 
 
 class Unlocked(msgspec.Struct, frozen=True, array_like=True, tag="unlocked", tag_field="$"):
@@ -359,9 +361,7 @@ def record_digests(body: RecordBody) -> dict[int, bytes]:
     match body:
         case Changed():
             return {change.content_key: change.digest for change in body.changes}
-        case Drafted():
-            return {body.content_key: body.digest}
-        case Violated():
+        case Drafted() | Violated():
             return {kept.content_key: kept.digest for kept in body.kept}
         case _:
             return {}

@@ -18,6 +18,7 @@ from agent_trace_protocol import (
 
 from .drafts import parse_draft_id
 from .inputs import Required
+from .records import Drafted, Violated
 from .state import State
 from .violations import parse_violation_id
 
@@ -40,10 +41,17 @@ def required_for(state: State, operations: tuple[Operation, ...]) -> Required:
 
 def _require(state: State, operation: Operation, required: Required) -> None:
     if isinstance(operation, AcceptDraft):
-        _require_draft(state, operation, required)
+        draft = state.drafts.get(parse_draft_id(operation.draft))
+        if draft is not None:
+            _require_kept(state, draft.body, required)
+            seen = operation.if_revision
+            if seen is not None:
+                required.revisions |= {(kept.document, seen) for kept in draft.body.kept}
         return
     if isinstance(operation, ApplyViolation):
-        _require_violation(state, operation, required)
+        violation = state.violations.get(parse_violation_id(operation.violation))
+        if violation is not None:
+            _require_kept(state, violation.body, required)
         return
     path = parse_path(operation.path)
     document = state.document_at(path)
@@ -75,26 +83,12 @@ def _require_file(state: State, path: str, required: Required) -> None:
         required.files.add(path)
 
 
-def _require_draft(state: State, operation: AcceptDraft, required: Required) -> None:
-    draft = state.drafts.get(parse_draft_id(operation.draft))
-    if draft is None:
-        return
-    required.contents[draft.content_key] = draft.digest
-    document = state.documents.get(draft.document)
-    if document is not None and not document.deleted:
-        required.contents[document.content_key] = document.digest
-        required.revisions.add((document.id, draft.base_revision))
-
-
-def _require_violation(state: State, operation: ApplyViolation, required: Required) -> None:
-    violation = state.violations.get(parse_violation_id(operation.violation))
-    if violation is None:
-        return
-    for kept in violation.body.kept:
+def _require_kept(state: State, body: Drafted | Violated, required: Required) -> None:
+    for kept in body.kept:
         if kept.content_key:
             required.contents[kept.content_key] = kept.digest
-        document = state.documents.get(kept.document) or state.document_at(kept.path)
-        if document is not None and not document.deleted:
+        document = state.kept_document(kept)
+        if document is not None:
             required.contents[document.content_key] = document.digest
             required.revisions.add((document.id, kept.base_revision))
         else:

@@ -15,13 +15,13 @@ import msgspec
 from agent_trace_protocol import Actor, DocumentType, SessionKind, fold_path
 
 from .lease_table import LeaseTable, Waiter
-from .records import CHAIN_START, Annotation, Violated
+from .records import CHAIN_START, Annotation, Drafted, Kept, Violated
 from .trace_state import TraceState
 
 __all__ = [
-    "DRAFTS_MAX",
     "VIOLATIONS_MAX",
     "DocumentState",
+    "DraftCount",
     "DraftState",
     "GrantState",
     "Rules",
@@ -30,9 +30,6 @@ __all__ = [
     "ViolationState",
 ]
 
-
-DRAFTS_MAX: Final = 10_000
-"""Drafts that can wait at once. The texts of older ones stay in the journal."""
 
 VIOLATIONS_MAX: Final = 10_000
 """Refused writes that can wait at once. The texts of older ones stay in the journal."""
@@ -58,6 +55,16 @@ class Rules:
     """Who counts as the author of a change in a file itself: `user` or `unknown`."""
     generated: bool = False
     """Whether the coordinator writes documents of its own: where things stand, what happened."""
+    drafts_max: int = 10_000
+    """Drafts that wait, of all writers. What is beyond is not kept, and its writer is told so: it
+    has its text still, while the writer of an older draft may be long gone."""
+    drafts_bytes_max: int = 256 << 20
+    """Bytes of their texts."""
+    drafts_of_writer_max: int = 1000
+    """Drafts that wait of one writer, whatever its sessions: one agent can not take all there
+    are."""
+    drafts_of_writer_bytes_max: int = 32 << 20
+    """Bytes of their texts."""
 
 
 class DocumentState(msgspec.Struct, frozen=True, gc=False):
@@ -78,15 +85,30 @@ class DocumentState(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(slots=True, frozen=True)
 class DraftState:
-    """A text that came too late and waits to be accepted."""
+    """Texts that did not fit and wait to be accepted."""
 
     seq: int
+    time_ms: int
+    actor: Actor
     author: str
-    path: str
-    document: int
-    base_revision: int
-    content_key: int
-    digest: bytes
+    session: str
+    body: Drafted
+
+    @property
+    def size(self) -> int:
+        """Bytes of text that are kept."""
+        return sum(kept.size for kept in self.body.kept)
+
+
+class DraftCount(msgspec.Struct, frozen=True):
+    """Drafts that wait, and the bytes of their texts."""
+
+    drafts: int = 0
+    size: int = 0
+
+    def plus(self, drafts: int, size: int) -> DraftCount:
+        """Return the count after some have come or, with negative numbers, gone."""
+        return DraftCount(self.drafts + drafts, self.size + size)
 
 
 @dataclass(slots=True, frozen=True)
@@ -176,7 +198,14 @@ class State:
     paths: list[str] = field(default_factory=list[str])
     """The paths of the live documents, sorted."""
     drafts: dict[int, DraftState] = field(default_factory=dict[int, DraftState])
-    """Drafts that wait, by seq, oldest first; at most `DRAFTS_MAX`."""
+    """Drafts that wait, by seq, oldest first; bounded by the rules."""
+    draft_attempts: dict[bytes, int] = field(default_factory=dict[bytes, int])
+    """The draft that waits, by the digest of what its writer wanted."""
+    draft_counts: dict[tuple[Actor, str], DraftCount] = field(
+        default_factory=dict[tuple[Actor, str], DraftCount]
+    )
+    """The drafts that wait of each writer."""
+    drafts_total: DraftCount = DraftCount()
     violations: dict[int, ViolationState] = field(default_factory=dict[int, ViolationState])
     """Refused writes that wait, by seq, oldest first; at most `VIOLATIONS_MAX`."""
     attempts: dict[bytes, int] = field(default_factory=dict[bytes, int])
@@ -212,6 +241,14 @@ class State:
         """Return the document that was deleted from a path last, and not restored."""
         ids = self.deleted.get(path)
         return self.documents[ids[-1]] if ids else None
+
+    def kept_document(self, kept: Kept) -> DocumentState | None:
+        """Return the live document that a text which was kept is for: itself, wherever it is by
+        now, or the one that has its path."""
+        document = self.documents.get(kept.document)
+        if document is not None and not document.deleted:
+            return document
+        return self.document_at(kept.path)
 
     def link(self, document: DocumentState) -> None:
         """Enter a document, live or deleted, into the maps."""
@@ -249,10 +286,28 @@ class State:
                 del self.folders[folder]
 
     def enter_draft(self, draft: DraftState) -> None:
-        """Enter a draft; beyond the limit the oldest can not be accepted by id any more."""
+        """Enter a draft. That there is room for it was seen to before it was recorded."""
         self.drafts[draft.seq] = draft
-        while len(self.drafts) > DRAFTS_MAX:
-            del self.drafts[next(iter(self.drafts))]
+        self.draft_attempts[draft.body.attempt] = draft.seq
+        self._count_draft(draft, 1)
+
+    def leave_draft(self, seq: int) -> None:
+        """Forget a draft: it was accepted or discarded."""
+        draft = self.drafts.pop(seq, None)
+        if draft is None:
+            return
+        if self.draft_attempts.get(draft.body.attempt) == seq:
+            del self.draft_attempts[draft.body.attempt]
+        self._count_draft(draft, -1)
+
+    def _count_draft(self, draft: DraftState, sign: int) -> None:
+        self.drafts_total = self.drafts_total.plus(sign, sign * draft.size)
+        writer = draft.actor, draft.author
+        count = self.draft_counts.get(writer, DraftCount()).plus(sign, sign * draft.size)
+        if count.drafts:
+            self.draft_counts[writer] = count
+        else:
+            del self.draft_counts[writer]
 
     def enter_violation(self, violation: ViolationState) -> None:
         """Enter a refused write, or what is known of it anew; beyond the limit the oldest goes."""

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from agent_trace_protocol import (
     Committed,
-    Conflict,
     Durability,
     InternalError,
     InvalidRequest,
     LeaseInfo,
     Refused,
     RequestReused,
-    StaleLease,
     Transact,
     WriteResult,
 )
 from agent_trace_protocol.limits import TEXT_FIELD_LENGTH_MAX
 
 from .documents import decide
-from .drafts import LateWrite, StaleWrite, drafted
+from .drafts import Late, drafted, no_room, refusal_of_draft, told_of
 from .effects import Answer, Effect
 from .inputs import Now, Received
 from .lease_guard import Guard
@@ -68,8 +66,16 @@ def transact(
             annotations=tuple(decided.annotations),
         )
         contents, notices = tuple(decided.contents), tuple(decided.notices)
-    except (LateWrite, StaleWrite) as late:
-        body, contents = drafted(late, seq)
+    except Late as late:
+        digest = late.digest(session.actor, session.name)
+        waiting = state.drafts.get(state.draft_attempts.get(digest, 0))
+        if waiting is not None:
+            return [Answer(Refused(told_of(late, waiting)), state.seq)]
+        full = no_room(state, late, session.actor, session.name)
+        if full:
+            late.error.message += f"; {full}"
+            raise late.error from None
+        body, contents = drafted(late, digest, seq)
     effects: list[Effect] = [*introduce(state, session, now)]
     appended = append(
         state,
@@ -80,8 +86,8 @@ def transact(
         fingerprint=input.fingerprint,
         contents=contents,
     )
-    effects += [appended, _outcome(appended.entry.record, in_git, guard.warnings, notices)]
-    return effects
+    outcome = _outcome(appended.entry.record, in_git, guard.warnings, notices)
+    return [*effects, appended, outcome]
 
 
 def repeat(previous: Record, fingerprint: bytes, in_git: bool) -> Answer:
@@ -102,23 +108,9 @@ def _outcome(
     """Return the answer to the transaction that made a record; the same one every time, but for
     warnings and notices, which are about the moment."""
     body = record.body
-    if isinstance(body, Drafted) and body.lease is not None:
-        lost = body.lease
-        by = "nobody holds it now"
-        if lost.holder:
-            by = f"{lost.holder} holds it since operation {lost.since_seq}"
-        message = (
-            f"the lease under which {lost.path} was to be written is not held by this session any "
-            f"more: {by}; your text is kept as {lost.draft}"
-        )
-        return Answer(Refused(StaleLease(message, lost).to_info()), record.seq)
     if isinstance(body, Drafted):
-        info = body.conflict
-        message = (
-            f"{info.path} is at revision {info.current}, not {info.expected}; your text is kept "
-            f"as {info.draft}"
-        )
-        return Answer(Refused(Conflict(message, info).to_info()), record.seq)
+        refusal = refusal_of_draft(body.code, body.conflict, body.lease)
+        return Answer(Refused(refusal), record.seq)
     if isinstance(body, Violated):
         return Answer(Refused(refusal_of(record.seq, body)), record.seq)
     if not isinstance(body, Changed):

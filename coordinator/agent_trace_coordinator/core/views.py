@@ -17,20 +17,29 @@ from agent_trace_protocol import (
     Read,
     SessionList,
     Sessions,
+    SessionState,
     parse_path,
     parse_pattern,
     parse_tag,
 )
 from agent_trace_protocol.limits import EVENTS_WAIT_SECONDS_MAX, PAGE_ENTRIES_MAX
 
-from .effects import Answer, AnswerContent, AnswerEvents, AnswerQuery, AnswerSessions
+from .effects import Answer, AnswerContent, AnswerEvents, AnswerQuery, AnswerSessions, AnswerStatus
 from .generated import is_rendered, read_generated
 from .inputs import Facts, Now
 from .records import Annotation
-from .sessions import info_of
+from .sessions import info_of, session_state
 from .state import DocumentState, State
 
-__all__ = ["document_info", "list_documents", "list_sessions", "read", "read_events", "read_log"]
+__all__ = [
+    "document_info",
+    "list_documents",
+    "list_sessions",
+    "read",
+    "read_events",
+    "read_log",
+    "read_status",
+]
 
 
 def read(state: State, request: Read, facts: Facts) -> AnswerContent | Answer:
@@ -119,6 +128,20 @@ def list_sessions(state: State, request: Sessions, now: Now) -> Answer | AnswerS
     if request.ended and len(infos) < request.limit:
         return AnswerSessions(request, infos, state.seq)
     return Answer(SessionList(infos), state.seq)
+
+
+def read_status(state: State, now: Now) -> AnswerStatus:
+    """Return how the store is at this point of the order."""
+    states = [session_state(state, session, now) for session in state.sessions.values()]
+    return AnswerStatus(
+        documents=len(state.by_path),
+        leases=len(state.leases.by_token),
+        violations=len(state.violations),
+        drafts=len(state.drafts),
+        sessions_live=states.count(SessionState.LIVE),
+        sessions_stale=states.count(SessionState.STALE),
+        after=state.seq,
+    )
 
 
 def read_events(state: State, request: Events) -> AnswerEvents:

@@ -65,6 +65,8 @@ class Text:
     brought: bytes
     outcome: bytes
     """What the document would have become; what was brought if that can not be known."""
+    known: bool = True
+    """Whether that could be known."""
 
 
 @dataclass(slots=True)

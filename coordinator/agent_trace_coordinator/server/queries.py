@@ -15,18 +15,22 @@ import anyio.to_thread
 import msgspec
 
 from agent_trace_coordinator import __version__
-from agent_trace_coordinator.core.inputs import Now
+from agent_trace_coordinator.core.draft_views import info_of_draft, report_of_draft
+from agent_trace_coordinator.core.effects import AnswerDrafts, AnswerStatus
 from agent_trace_coordinator.core.records import Record
-from agent_trace_coordinator.core.sessions import session_state
-from agent_trace_coordinator.core.state import State
+from agent_trace_coordinator.errors import CorruptStore
 from agent_trace_coordinator.storage.history_index import HistoryIndex
 from agent_trace_coordinator.storage.index import Index
 from agent_trace_protocol import (
+    DraftInfo,
+    DraftPage,
+    DraftReport,
     Log,
     LogEntry,
+    NotFound,
     SessionInfo,
     Sessions,
-    SessionState,
+    ShowDraft,
     StatusReport,
 )
 
@@ -59,7 +63,6 @@ class Queries:
         root: Path,
         endpoint: str,
         repository: Callable[[], RepositoryFigures],
-        clock: Callable[[], Now],
         history: HistoryIndex | None = None,
     ) -> None:
         """`index` and `history` belong to these queries alone; `repository` is called in the
@@ -69,7 +72,6 @@ class Queries:
         self._root = root
         self._endpoint = endpoint
         self._repository = repository
-        self._clock = clock
         self._started = time.monotonic()
         self._limiter = anyio.CapacityLimiter(1)
         self._commits: OrderedDict[int, str] = OrderedDict()
@@ -118,25 +120,45 @@ class Queries:
             self._index.ended_sessions, request, limit, limiter=self._limiter
         )
 
-    async def status(self, state: State, read_only: str, trouble: str) -> StatusReport:
+    async def drafts(self, answer: AnswerDrafts) -> DraftPage | DraftReport:
+        """Return drafts with what their texts would do now."""
+        return await anyio.to_thread.run_sync(self._drafts, answer, limiter=self._limiter)
+
+    def _drafts(self, answer: AnswerDrafts) -> DraftPage | DraftReport:
+        infos: list[DraftInfo] = []
+        for draft, documents in answer.drafts:
+            try:
+                if isinstance(answer.request, ShowDraft):
+                    return report_of_draft(draft, documents, self._index)
+                infos.append(info_of_draft(draft, documents, self._index))
+            except CorruptStore:
+                if self._index.waits_as_draft(draft.seq):
+                    raise
+                # Discarded meanwhile, and its text with it.
+                if isinstance(answer.request, ShowDraft):
+                    id = answer.request.draft
+                    raise NotFound(f"there is no draft {id!r}, it was discarded") from None
+        return DraftPage(tuple(infos), answer.more)
+
+    async def status(
+        self, answer: AnswerStatus, store: str, epoch: int, read_only: str, trouble: str
+    ) -> StatusReport:
         """Return how the coordinator and the store are."""
         figures = await anyio.to_thread.run_sync(self._repository, limiter=self._limiter)
-        now = self._clock()
-        states = [session_state(state, session, now) for session in state.sessions.values()]
         return StatusReport(
-            store=state.store,
+            store=store,
             root=os.fsencode(self._root).decode("utf-8", "replace"),
             version=__version__,
             pid=os.getpid(),
-            epoch=state.epoch,
+            epoch=epoch,
             uptime_seconds=time.monotonic() - self._started,
             endpoint=self._endpoint,
-            seq=state.seq,
+            seq=answer.after,
             git_seq=figures.git_seq,
             head=figures.head,
-            documents=len(state.by_path),
-            sessions_live=states.count(SessionState.LIVE),
-            sessions_stale=states.count(SessionState.STALE),
+            documents=answer.documents,
+            sessions_live=answer.sessions_live,
+            sessions_stale=answer.sessions_stale,
             read_only=read_only,
             rss_bytes=_resident_bytes(),
             repository_bytes=figures.repository_bytes,
@@ -145,9 +167,9 @@ class Queries:
             maintenance=figures.maintenance,
             trouble=trouble,
             repository_budget_bytes=figures.budget_bytes,
-            leases=len(state.leases.by_token),
-            drafts=len(state.drafts),
-            violations=len(state.violations),
+            leases=answer.leases,
+            drafts=answer.drafts,
+            violations=answer.violations,
         )
 
 

@@ -21,10 +21,12 @@ from agent_trace_coordinator import __version__
 from agent_trace_coordinator.core.effects import (
     Answer,
     AnswerContent,
+    AnswerDrafts,
     AnswerEvents,
     AnswerHistory,
     AnswerQuery,
     AnswerSessions,
+    AnswerStatus,
     AnswerViolation,
     Append,
     Effect,
@@ -66,7 +68,6 @@ from agent_trace_protocol import (
     Committed,
     Document,
     InternalError,
-    Log,
     LogPage,
     MalformedMessage,
     NotFound,
@@ -78,7 +79,6 @@ from agent_trace_protocol import (
     Request,
     SessionId,
     SessionList,
-    Status,
     Traces,
     UnsupportedVersion,
     decode_request,
@@ -126,6 +126,9 @@ class Sender(Protocol):
     def sent(self) -> None:
         """Replies were sent outside of `receive`."""
         ...
+
+
+_Query = AnswerQuery | AnswerSessions | AnswerStatus | AnswerDrafts
 
 
 @dataclass(slots=True, frozen=True)
@@ -386,7 +389,7 @@ class Runtime:
                     self._answer_query(peer, number, effect)
                 case AnswerHistory():
                     self._answer_history(peer, number, effect)
-                case AnswerSessions():
+                case AnswerSessions() | AnswerStatus() | AnswerDrafts():
                     start = partial(self._start_query, peer, number, effect)
                     self._when_durable(effect.after, peer, number, start)
                 case AnswerEvents():
@@ -563,10 +566,9 @@ class Runtime:
         self._files.put_back(path, content, captured)
 
     def _answer_query(self, peer: bytes, number: int, answer: AnswerQuery) -> None:
+        # Whoever was told of an operation finds its commit in the history.
         start = partial(self._start_query, peer, number, answer)
-        if isinstance(answer.request, Log):
-            # Whoever was told of an operation finds its commit in the history.
-            start = partial(self._when_in_git, answer.after, start)
+        start = partial(self._when_in_git, answer.after, start)
         self._when_durable(answer.after, peer, number, start)
 
     def _answer_history(self, peer: bytes, number: int, answer: AnswerHistory) -> None:
@@ -580,7 +582,7 @@ class Runtime:
             start = partial(self._when_in_git, min(answer.request.until, answer.after), start)
         self._when_durable(answer.after, peer, number, start)
 
-    def _start_query(self, peer: bytes, number: int, query: AnswerQuery | AnswerSessions) -> None:
+    def _start_query(self, peer: bytes, number: int, query: _Query) -> None:
         self._start(partial(self._query, query), peer, number)
 
     def _start(self, work: Callable[[], Awaitable[Reply | None]], peer: bytes, number: int) -> None:
@@ -605,22 +607,24 @@ class Runtime:
             self._send(peer, number, reply)
         self._sender.sent()
 
-    async def _query(self, query: AnswerQuery | AnswerSessions) -> Reply:
-        if isinstance(query, AnswerSessions):
-            ended = await self._queries.ended_sessions(
-                query.request, query.request.limit - len(query.sessions)
-            )
-            return SessionList((*query.sessions, *ended))
-        request = query.request
-        match request:
-            case Log():
-                entries, more = await self._queries.log(request, query.document, query.after)
+    async def _query(self, query: _Query) -> Reply:
+        match query:
+            case AnswerSessions():
+                ended = await self._queries.ended_sessions(
+                    query.request, query.request.limit - len(query.sessions)
+                )
+                return SessionList((*query.sessions, *ended))
+            case AnswerQuery():
+                entries, more = await self._queries.log(query.request, query.document, query.after)
                 return LogPage(tuple(entries), more)
-            case Status():
+            case AnswerDrafts():
+                return await self._queries.drafts(query)
+            case AnswerStatus():
                 trouble = self._read_only or self._git.failure or self._files.failure
-                return await self._queries.status(self._state, self._read_only, trouble)
+                store, epoch = self._state.store, self._state.epoch
+                return await self._queries.status(query, store, epoch, self._read_only, trouble)
             case _:
-                assert_never(request)
+                assert_never(query)
 
     def _send(self, peer: bytes, number: int, reply: Reply) -> None:
         envelope = ReplyEnvelope(

@@ -250,7 +250,7 @@ def _serve(
         stage,
         git,
         files,
-        Queries(query_index, store.root, endpoint, figures, read_clock, history_index),
+        Queries(query_index, store.root, endpoint, figures, history_index),
         ways,
         read_clock,
         reload=load,

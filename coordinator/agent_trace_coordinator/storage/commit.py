@@ -158,7 +158,8 @@ def _message(record: Record, chain: bytes) -> str:
     elif isinstance(body, Drafted):
         late = body.conflict
         action = Action.DRAFT.value
-        subject = f"keep {late.draft}: {escape_line(late.path)}@{late.expected} was behind"
+        why = "a lease was in the way" if body.lease else f"@{late.expected} was behind"
+        subject = f"keep {late.draft}: {escape_line(late.path)} {why}"
         details = list(render_drafted(body, escape_line))
     else:
         action = Action.CLOSE.value

@@ -363,9 +363,10 @@ class Journal:
             elif isinstance(body, Repeated):
                 counted.append((body.count, body.violation))
             elif isinstance(body, Discarded):
+                accepted.append((body.draft,))
                 settled.append((body.violation,))
-                first = content_key(body.violation, 0)
-                erased.append((first, content_key(body.violation + 1, 0)))
+                kept_by = body.draft or body.violation
+                erased.append((content_key(kept_by, 0), content_key(kept_by + 1, 0)))
             elif isinstance(body, Unlocked):
                 unlocked.append((record.seq,))
             elif isinstance(body, Locked):

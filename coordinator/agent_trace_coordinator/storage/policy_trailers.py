@@ -21,7 +21,15 @@ from agent_trace_coordinator.core.records import (
 )
 from agent_trace_protocol import Action, DocumentType, ErrorCode
 
-__all__ = ["POLICY_ACTIONS", "PolicyBody", "TrailerFields", "parse_policy", "render_policy"]
+__all__ = [
+    "POLICY_ACTIONS",
+    "PolicyBody",
+    "TrailerFields",
+    "parse_kept",
+    "parse_policy",
+    "render_kept",
+    "render_policy",
+]
 
 PolicyBody = Violated | Repeated | Discarded | Unlocked | Locked
 
@@ -34,6 +42,7 @@ _KEPT: Final = re.compile(
 )
 _REFUSED: Final = re.compile(r"([a-z0-9-]+) ([a-z_]+) ([a-z]+) ([0-9a-f]{32}) ?(.*)", re.ASCII)
 _VIOLATION: Final = re.compile(r"violation-([0-9]{1,18})", re.ASCII)
+_DISCARDS: Final = re.compile(r"(?:draft-([0-9]{1,18}))? ?(?:violation-([0-9]{1,18}))?", re.ASCII)
 _UNLOCKED: Final = re.compile(r"([0-9]+) ([0-9]+) ([a-z0-9._-]*)", re.ASCII)
 _UNLOCKS: Final = re.compile(r"(?:[0-9]+ ?)*", re.ASCII)
 
@@ -61,11 +70,7 @@ def render_policy(body: PolicyBody, escape: Callable[[str], str]) -> tuple[Actio
             ]
             if body.source:
                 details.append(f"Source: {escape(body.source)}\n")
-            details += [
-                f"Kept: {kept.document} {kept.base_revision} {kept.content_key} {kept.size} "
-                f"{kept.digest.hex()} {kept.type.value} {kept.action.value} {escape(kept.path)}\n"
-                for kept in body.kept
-            ]
+            details += [render_kept(kept, escape) for kept in body.kept]
             return Action.REFUSE, f"refuse {body.action.value} {path}: {body.rule}", details
         case Repeated():
             id = f"violation-{body.violation}"
@@ -75,8 +80,13 @@ def render_policy(body: PolicyBody, escape: Callable[[str], str]) -> tuple[Actio
                 [f"Violation: {id}\n", f"Count: {body.count}\n"],
             )
         case Discarded():
-            id = f"violation-{body.violation}"
-            return Action.DISCARD, f"discard {id}", [f"Violation: {id}\n"]
+            discarded = [f"draft-{body.draft}"] if body.draft else []
+            discarded += [f"violation-{body.violation}"] if body.violation else []
+            return (
+                Action.DISCARD,
+                f"discard {' '.join(discarded)}",
+                [f"Discards: {' '.join(discarded)}\n"],
+            )
         case Unlocked():
             whom = f"agent {body.agent}" if body.agent else "all agents"
             return (
@@ -115,19 +125,7 @@ def parse_policy(
             action=Action(refused[3]),
             path=unescape(refused[5]),
             attempt=bytes.fromhex(refused[4]),
-            kept=tuple(
-                Kept(
-                    action=Action(kept[7]),
-                    path=unescape(kept[8]),
-                    type=DocumentType(kept[6]),
-                    document=int(kept[1]),
-                    base_revision=int(kept[2]),
-                    content_key=int(kept[3]),
-                    digest=bytes.fromhex(kept[5]),
-                    size=int(kept[4]),
-                )
-                for kept in _all_kept(fields)
-            ),
+            kept=parse_kept(fields, unescape),
             source=fields.take_text("Source"),
         )
     if action is Action.UNLOCK:
@@ -145,15 +143,40 @@ def parse_policy(
             fields.take_text("Path"),
             fields.take_text("Reason"),
         )
-    violation = int(fields.take_match("Violation", _VIOLATION)[1])
     if action is Action.REPEAT:
+        violation = int(fields.take_match("Violation", _VIOLATION)[1])
         return Repeated(violation, fields.take_number("Count"))
-    return Discarded(violation)
+    discards = fields.take_match("Discards", _DISCARDS)
+    return Discarded(draft=int(discards[1] or 0), violation=int(discards[2] or 0))
 
 
-def _all_kept(fields: TrailerFields) -> list[re.Match[str]]:
-    kept = fields.take_all("Kept")
-    found = [match for _, value in kept if (match := _KEPT.fullmatch(value)) is not None]
-    if len(found) != len(kept):
+# ---- texts that were kept because they were not written -------------------------------------
+
+
+def render_kept(kept: Kept, escape: Callable[[str], str]) -> str:
+    """Return the trailer of one text."""
+    return (
+        f"Kept: {kept.document} {kept.base_revision} {kept.content_key} {kept.size} "
+        f"{kept.digest.hex()} {kept.type.value} {kept.action.value} {escape(kept.path)}\n"
+    )
+
+
+def parse_kept(fields: TrailerFields, unescape: Callable[[str], str]) -> tuple[Kept, ...]:
+    """Return the texts that a commit tells of; raises `ValueError` if one can not be read."""
+    values = [value for _, value in fields.take_all("Kept")]
+    found = [match for value in values if (match := _KEPT.fullmatch(value)) is not None]
+    if len(found) != len(values):
         raise ValueError("a trailer Kept is not readable")
-    return found
+    return tuple(
+        Kept(
+            action=Action(kept[7]),
+            path=unescape(kept[8]),
+            type=DocumentType(kept[6]),
+            document=int(kept[1]),
+            base_revision=int(kept[2]),
+            content_key=int(kept[3]),
+            digest=bytes.fromhex(kept[5]),
+            size=int(kept[4]),
+        )
+        for kept in found
+    )
