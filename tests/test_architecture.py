@@ -68,6 +68,7 @@ OWNERS: Final = {
     "mcp": ("agents/agent_trace/gateway/",),
     "starlette": ("agents/agent_trace/gateway/", "agents/agent_trace/views/"),
     "uvicorn": ("agents/agent_trace/gateway/", "agents/agent_trace/views/"),
+    "tomlkit": ("agents/agent_trace/hosts/toml_text.py",),
     "click": (
         "agents/agent_trace/cli",
         "agents/agent_trace/demo/",

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import sys
 
-import anyio
 import click
+
+from agent_trace.loop import run
 
 from .face import Face, global_options, pass_face
 from .output import emit_json
@@ -80,7 +81,7 @@ def mcp(
 
         if sys.stdin.isatty():
             click.echo("serving MCP on standard input; a host starts this by itself", err=True)
-        anyio.run(serve_stdio, face.store, face.agent, Profile(profile))
+        run(serve_stdio, face.store, face.agent, Profile(profile))
         return
     from agent_trace.gateway.http import Place, Token, serve_http  # noqa: PLC0415
 
@@ -96,7 +97,7 @@ def mcp(
             click.echo(f"token for this run: {token.shown}", err=True)
 
     place = Place(host, port, hosts, origins)
-    anyio.run(serve_http, face.store, face.agent, Profile(profile), place, token, started)
+    run(serve_http, face.store, face.agent, Profile(profile), place, token, started)
 
 
 COMMANDS = {"mcp": mcp}

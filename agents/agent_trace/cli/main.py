@@ -48,6 +48,8 @@ _COMMANDS: Final = {
     "log": "reading",
     "mcp": "gateway",
     "context": "context",
+    "setup": "hosts",
+    "hook": "hosts",
     "completion": "completion",
 }
 

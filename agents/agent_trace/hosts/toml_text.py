@@ -1,0 +1,70 @@
+"""TOML, changed in place: tomlkit keeps comments, order and the form of what is not touched."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import tomlkit
+from tomlkit.exceptions import TOMLKitError
+
+__all__ = ["MalformedToml", "get_value", "remove_value", "set_value"]
+
+
+class MalformedToml(ValueError):
+    """The text is no TOML; the message names line and column."""
+
+
+def _parse(text: str) -> tomlkit.TOMLDocument:
+    try:
+        return tomlkit.parse(text)
+    except (TOMLKitError, ValueError) as error:
+        raise MalformedToml(str(error)) from error
+
+
+def get_value(text: str, path: Sequence[str]) -> object:
+    """Return the plain value at `path`; None if there is none. Raises `MalformedToml`."""
+    found: Any = _parse(text).unwrap()
+    for key in path:
+        if not isinstance(found, dict):
+            return None
+        found = cast("dict[str, Any]", found).get(key)
+    return cast("object", found)
+
+
+def set_value(text: str, path: Sequence[str], value: dict[str, object]) -> str:
+    """Return the text with a table at `path`. Raises `MalformedToml`."""
+    document = _parse(text)
+    container: Any = document
+    for key in path[:-1]:
+        if key not in container:
+            # Without a header of its own, as a table has that only holds tables.
+            container[key] = tomlkit.table(is_super_table=True)
+        container = container[key]
+        if not isinstance(container, dict):
+            raise MalformedToml(f"{key} is not a table")
+    table = tomlkit.table()
+    for name, each in value.items():
+        table[name] = each
+    container[path[-1]] = table
+    return tomlkit.dumps(document)
+
+
+def _holds(container: object, key: str) -> bool:
+    return isinstance(container, dict) and key in container
+
+
+def remove_value(text: str, path: Sequence[str]) -> str:
+    """Return the text without what is at `path`. Raises `MalformedToml`."""
+    document = _parse(text)
+    container: Any = document
+    for key in path[:-1]:
+        if not _holds(container, key):
+            return text
+        container = container[key]
+    if not _holds(container, path[-1]):
+        return text
+    del container[path[-1]]
+    if len(path) == 2 and not container:
+        del document[path[0]]
+    return tomlkit.dumps(document)
