@@ -41,7 +41,7 @@ def set_value(text: str, path: Sequence[str], value: dict[str, object]) -> str:
             # Without a header of its own, as a table has that only holds tables.
             container[key] = tomlkit.table(is_super_table=True)
         container = container[key]
-        if not isinstance(container, dict):
+        if not _is_table(container):
             raise MalformedToml(f"{key} is not a table")
     table = tomlkit.table()
     for name, each in value.items():
@@ -50,8 +50,12 @@ def set_value(text: str, path: Sequence[str], value: dict[str, object]) -> str:
     return tomlkit.dumps(document)
 
 
-def _holds(container: object, key: str) -> bool:
-    return isinstance(container, dict) and key in container
+def _is_table(value: object) -> bool:
+    return isinstance(value, dict)
+
+
+def _holds(container: Any, key: str) -> bool:
+    return _is_table(container) and key in container
 
 
 def remove_value(text: str, path: Sequence[str]) -> str:
