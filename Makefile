@@ -18,10 +18,10 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test check bench dist clean
+.PHONY: help demo test check bench conformance dist clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(PRODUCT) ## Run the main job: many agents, one coordinator, crashes, and the proof in git
 	@$(BIN)/python -m agent_trace.demo $(ARGS)
@@ -42,6 +42,9 @@ check: $(DEV) ## Run the linter, the format check and both type checkers
 
 bench: $(PRODUCT) ## Measure writes per second against plain git commits on this machine
 	@PYTHONPATH=tests $(BIN)/python -m bench $(ARGS)
+
+conformance: $(DEV) ## Run the official MCP conformance suite against the gateway (needs npm)
+	@PYTHONPATH=tests $(BIN)/python -m conformance $(ARGS)
 
 dist: $(DEV) ## Build wheel and sdist, install each into an empty environment and use it
 	@rm -rf dist

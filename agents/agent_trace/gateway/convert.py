@@ -36,10 +36,13 @@ from agent_trace_protocol import (
 __all__ = [
     "COMMIT_DIGITS",
     "ERROR_BYTES_MAX",
+    "WINDOW_BYTES_MAX",
+    "WINDOW_LINES",
     "Window",
     "acknowledged",
     "clipped",
     "error_text",
+    "escaped",
     "fenced",
     "hidden_characters",
     "one_line",

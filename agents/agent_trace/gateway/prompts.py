@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 from mcp.types import GetPromptResult, Prompt, PromptArgument, PromptMessage, TextContent
 
 from agent_trace_protocol import InvalidRequest, NotFound
 
-__all__ = ["PROMPTS", "prompt"]
+__all__ = ["PROMPTS", "Offer", "prompt"]
 
 ARGUMENT_LENGTH_MAX: Final = 4000
 
 
 @dataclass(frozen=True, slots=True)
-class _Prompt:
+class Offer:
+    """One prompt."""
+
     definition: Prompt
     text: str
     """What is asked of the agent."""
-    with_argument: str
-    """What is added if the argument is given; `{}` stands for it."""
+    added: Mapping[str, str] = field(default_factory=dict[str, str])
+    """What is added for each argument that is given; `{}` stands for it."""
 
 
-_ALL: Final = (
-    _Prompt(
+PROMPTS: Final = (
+    Offer(
         Prompt(
             name="start",
             title="Start work on the project",
@@ -36,9 +38,9 @@ _ALL: Final = (
         "Then write down a plan of type plan (write_file): the goal, the steps as check boxes, and "
         "what is open. If a plan for this goal exists, continue that one instead of writing "
         "another. Tell me the first step before you take it.",
-        "\n\nThe goal: {}",
+        {"goal": "\n\nThe goal: {}"},
     ),
-    _Prompt(
+    Offer(
         Prompt(
             name="resume",
             title="Resume where the last session stopped",
@@ -49,9 +51,8 @@ _ALL: Final = (
         "lists as refused, as drafts and as lost leases; read again what others changed; then go "
         "on with the next step. Tell me in three sentences where we stand before you change "
         "anything.",
-        "",
     ),
-    _Prompt(
+    Offer(
         Prompt(
             name="hand_over",
             title="Hand the work over",
@@ -62,31 +63,30 @@ _ALL: Final = (
         "what is done, say what is half done and where, the next step, open questions, and what "
         "you decided and why. Accept or give up your drafts, and release your leases. Then tell me "
         "what you wrote down.",
-        "\n\nIt goes to: {}",
+        {"to": "\n\nIt goes to: {}"},
     ),
 )
 
-PROMPTS: Final = tuple(each.definition for each in _ALL)
 
-
-def prompt(name: str, given: Mapping[str, str] | None) -> GetPromptResult:
+def prompt(offers: Sequence[Offer], name: str, given: Mapping[str, str] | None) -> GetPromptResult:
     """Return a prompt's message.
 
     Raises:
         NotFound: there is no such prompt.
         InvalidRequest: it has no such argument, or the argument is too long.
     """
-    found = next((each for each in _ALL if each.definition.name == name), None)
+    found = next((each for each in offers if each.definition.name == name), None)
     if found is None:
         raise NotFound(f"there is no prompt {name!r}")
-    takes = [each.name for each in found.definition.arguments or ()]
     text = found.text
     for argument, value in (given or {}).items():
-        if argument not in takes:
+        if argument not in found.added:
+            takes = ", ".join(found.added) or "none"
             raise InvalidRequest(f"{name} has no argument {argument!r}; it takes: {takes}")
         if len(value) > ARGUMENT_LENGTH_MAX:
             raise InvalidRequest(f"{argument} is longer than {ARGUMENT_LENGTH_MAX} characters")
         if value:
-            text += found.with_argument.format(value)
+            # Not `format`: what a person has typed may hold braces.
+            text += found.added[argument].replace("{}", value)
     message = PromptMessage(role="user", content=TextContent(type="text", text=text))
     return GetPromptResult(description=found.definition.description, messages=[message])

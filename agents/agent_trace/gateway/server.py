@@ -8,13 +8,12 @@ docs/decisions/0008.
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 from mcp.server import CacheHint, NotificationOptions, Server, ServerRequestContext
-from mcp.server.models import InitializationOptions
 from mcp.shared.exceptions import MCPError
 from mcp.types import (
     INTERNAL_ERROR,
@@ -32,12 +31,15 @@ from mcp.types import (
     ListResourceTemplatesResult,
     ListToolsResult,
     PaginatedRequestParams,
+    PromptsCapability,
     ReadResourceRequestParams,
     ReadResourceResult,
     ResourceTemplateReference,
+    ServerCapabilities,
     SubscribeRequestParams,
     SubscriptionsListenRequestParams,
     SubscriptionsListenResult,
+    ToolsCapability,
     UnsubscribeRequestParams,
 )
 from mcp.types.version import HANDSHAKE_PROTOCOL_VERSIONS
@@ -48,7 +50,7 @@ from agent_trace_protocol import AgentTraceError, InvalidRequest, NotFound
 
 from . import coordination, reading, writing
 from .convert import error_text
-from .prompts import PROMPTS, prompt
+from .prompts import PROMPTS, Offer, prompt
 from .resources import TEMPLATES, complete_path, list_resources, read_resource
 from .seats import Client, Seat, Seats
 from .subscriptions import Channel
@@ -96,25 +98,42 @@ def seat_key(session: str) -> str:
 
 
 class _Server(Server[None]):
-    """The SDK's server, which tells clients of the older revisions that lists may change."""
+    """The SDK's server, saying truly which lists may change: that of resources, in both eras."""
 
-    def create_initialization_options(
+    def get_capabilities(
         self,
         notification_options: NotificationOptions | None = None,
         experimental_capabilities: dict[str, dict[str, Any]] | None = None,
         extensions: dict[str, dict[str, Any]] | None = None,
-    ) -> InitializationOptions:
-        return super().create_initialization_options(
-            notification_options or NotificationOptions(resources_changed=True),
+        *,
+        protocol_version: str | None = None,
+    ) -> ServerCapabilities:
+        told = super().get_capabilities(
+            NotificationOptions(resources_changed=True),
             experimental_capabilities,
             extensions,
+            protocol_version=protocol_version,
+        )
+        return told.model_copy(
+            update={
+                "tools": ToolsCapability(list_changed=False),
+                "prompts": PromptsCapability(list_changed=False),
+            }
         )
 
 
 class Gateway:
     """All clients of one process, and what they see of the store."""
 
-    def __init__(self, seats: Seats, profile: Profile, *, handles: bool = False) -> None:
+    def __init__(
+        self,
+        seats: Seats,
+        profile: Profile,
+        *,
+        handles: bool = False,
+        tools: Sequence[Tool[Any]] = TOOLS,
+        prompts: Sequence[Offer] = PROMPTS,
+    ) -> None:
         """
         Args:
             seats: where its clients' sessions are.
@@ -123,7 +142,8 @@ class Gateway:
                 as over HTTP since revision 2026-07-28.
         """
         self.seats = seats
-        self.tools = Toolbox(TOOLS, profile)
+        self.tools = Toolbox(tools, profile)
+        self._prompts = tuple(prompts)
         self._handles = handles
         self.server: Final[Server[None]] = _Server(
             "agent-trace",
@@ -271,11 +291,11 @@ class Gateway:
     async def _list_prompts(
         self, ctx: Context, params: PaginatedRequestParams | None
     ) -> ListPromptsResult:
-        return ListPromptsResult(prompts=list(PROMPTS))
+        return ListPromptsResult(prompts=[each.definition for each in self._prompts])
 
     async def _get_prompt(self, ctx: Context, params: GetPromptRequestParams) -> GetPromptResult:
         try:
-            return prompt(params.name, params.arguments)
+            return prompt(self._prompts, params.name, params.arguments)
         except AgentTraceError as error:
             raise MCPError(INVALID_PARAMS, error.message) from error
 
