@@ -44,7 +44,7 @@ class Outcome:
     """What became of one scenario."""
 
     passed: int = 0
-    missed: set[str] = field(default_factory=set)
+    missed: set[str] = field(default_factory=set[str])
     """The ids of checks that failed or warned."""
 
 

@@ -21,6 +21,7 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.types import CallToolResult, Implementation, TextContent
 
 __all__ = [
+    "COMMAND",
     "ERAS",
     "NEW",
     "OLD",
@@ -42,7 +43,7 @@ which the client asks first."""
 REVISIONS: Final = {OLD: "2025-11-25", NEW: "2026-07-28"}
 
 
-COMMAND: Final = (sys.executable, "-c", "from agent_trace.cli import main; main()", "mcp")
+COMMAND: Final = (sys.executable, "-m", "agent_trace", "mcp")
 
 
 @asynccontextmanager
@@ -52,6 +53,7 @@ async def stdio_gateway(
     mode: str = NEW,
     name: str = "scribe",
     environment: Mapping[str, str] | None = None,
+    heard: MessageHandlerFnT | None = None,
 ) -> AsyncGenerator[Client, None]:
     """Connect to a gateway on standard input and output, as a host named `name` does."""
     parameters = StdioServerParameters(
@@ -60,7 +62,9 @@ async def stdio_gateway(
         env={**(environment or {}), "PYTHONPATH": os.environ.get("PYTHONPATH", "")},
     )
     info = Implementation(name=name, version="1.0")
-    async with Client(stdio_client(parameters), mode=mode, client_info=info) as client:
+    async with Client(
+        stdio_client(parameters), mode=mode, client_info=info, message_handler=heard
+    ) as client:
         yield client
 
 

@@ -19,7 +19,13 @@ import anyio
 import anyio.abc
 
 from agent_trace.client import Agent, connect_with
-from agent_trace.config import AGENT_VARIABLE, Identity, Settings, find_target
+from agent_trace.config import (
+    AGENT_VARIABLE,
+    NO_START_VARIABLE,
+    Identity,
+    Settings,
+    find_target,
+)
 from agent_trace.naming import fitted_name, host_agent_name
 from agent_trace_protocol import (
     Actor,
@@ -125,6 +131,11 @@ class Seat:
         """The last operation that an answer to the client could know of; None before the first."""
 
     @property
+    def final(self) -> bool:
+        """Whether somebody has ended its session for good."""
+        return self._final is not None
+
+    @property
     def open(self) -> bool:
         """Whether it has a session at present."""
         return self._agent is not None
@@ -151,6 +162,7 @@ class Seat:
             endpoint=endpoint,
             kind=SessionKind.MCP,
             program=self.client.program,
+            autostart=os.environ.get(NO_START_VARIABLE, "") in ("", "0"),
         )
         refused: AgentBusy | None = None
         for name in self._naming.candidates():
@@ -171,27 +183,33 @@ class Seat:
         task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
     ) -> None:
         """Keep a session open until the seat is left or the session ends by itself."""
-        self._leave, self._left = anyio.Event(), anyio.Event()
+        # Its successor may be there before it has gone.
+        leave, left = self._leave, self._left = anyio.Event(), anyio.Event()
+        holding: Agent | None = None
         try:
             async with connect_with(settings) as agent, anyio.create_task_group() as group:
-                self._agent = agent
-                group.start_soon(self._watch_end, agent)
+                self._agent = holding = agent
+                group.start_soon(self._watch_end, agent, leave)
                 task_status.started()
-                await self._leave.wait()
+                await leave.wait()
                 group.cancel_scope.cancel()
         finally:
-            self._agent = None
-            self._left.set()
+            self._forget(holding)
+            left.set()
 
-    async def _watch_end(self, agent: Agent) -> None:
+    async def _watch_end(self, agent: Agent, leave: anyio.Event) -> None:
         try:
             await agent.wait_ended()
         except AgentTraceError as error:
             _log.info("the session of %s ended: %s", agent.name, error)
             if isinstance(error, SessionError) and _EXPIRED not in error.message:
                 self._final = error
+            self._forget(agent)
+        leave.set()
+
+    def _forget(self, agent: Agent | None) -> None:
+        if self._agent is agent:
             self._agent = None
-        self._leave.set()
 
     def keep_running(self, work: Callable[[Agent], Awaitable[None]]) -> None:
         """Run something beside the client's requests, with the session of the seat, and again

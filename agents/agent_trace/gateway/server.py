@@ -46,7 +46,7 @@ from mcp.types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
 from agent_trace import __version__
 from agent_trace.client import Agent
-from agent_trace_protocol import AgentTraceError, InvalidRequest, NotFound
+from agent_trace_protocol import AgentTraceError, InvalidRequest, NotFound, SessionError
 
 from . import coordination, reading, writing
 from .convert import error_text
@@ -54,7 +54,7 @@ from .prompts import PROMPTS, Offer, prompt
 from .resources import TEMPLATES, complete_path, list_resources, read_resource
 from .seats import Client, Seat, Seats
 from .subscriptions import Channel
-from .tools import HANDLE, Call, Profile, Tool, Toolbox, failed
+from .tools import HANDLE, Call, Profile, Tool, Toolbox, failed, new_mark
 
 __all__ = ["AGENT_HEADER", "INSTRUCTIONS", "SESSION_HEADER", "TOOLS", "Gateway", "seat_key"]
 
@@ -217,25 +217,38 @@ class Gateway:
         try:
             seat = self.seat_of(ctx, str(given.pop(HANDLE, "") or ""))
             with seat.present():
-                agent = await seat.agent()
-                call = Call(agent, seat, ctx.session.report_progress)
-                result = await self.tools[params.name].call(call, given)
-                seat.told_seq = agent.seq
-                return result
+                try:
+                    return await self._carry_out(ctx, seat, params.name, given)
+                except SessionError:
+                    if seat.final:
+                        raise
+                # It had expired, as after a laptop's sleep. What is refused with that was not done.
+                return await self._carry_out(ctx, seat, params.name, given)
         except AgentTraceError as error:
             return failed(error)
 
+    async def _carry_out(
+        self, ctx: Context, seat: Seat, name: str, given: dict[str, Any]
+    ) -> CallToolResult:
+        agent = await seat.agent()
+        call = Call(agent, seat, ctx.session.report_progress)
+        result = await self.tools[name].call(call, given)
+        seat.told_seq = agent.seq
+        return result
+
     # ---- resources ----------------------------------------------------------------------------
 
-    def _channel(self, seat: Seat) -> Channel:
-        return self._channels.setdefault(seat, Channel())
+    async def _channel(self, seat: Seat, agent: Agent) -> Channel:
+        channel = self._channels.setdefault(seat, Channel())
+        await channel.begin(seat, agent)
+        return channel
 
     async def _list_resources(
         self, ctx: Context, params: PaginatedRequestParams | None
     ) -> ListResourcesResult:
         async with self._seated(ctx) as (seat, agent):
             if ctx.protocol_version in HANDSHAKE_PROTOCOL_VERSIONS:
-                self._channel(seat).tell_connection(seat, ctx.session)
+                (await self._channel(seat, agent)).tell_connection(ctx.session)
             return await list_resources(agent, None if params is None else params.cursor)
 
     async def _list_templates(
@@ -250,20 +263,20 @@ class Gateway:
             return await read_resource(agent, params.uri)
 
     async def _subscribe(self, ctx: Context, params: SubscribeRequestParams) -> EmptyResult:
-        async with self._seated(ctx, params.uri) as (seat, _):
-            self._channel(seat).subscribe(seat, ctx.session, params.uri)
+        async with self._seated(ctx, params.uri) as (seat, agent):
+            (await self._channel(seat, agent)).subscribe(ctx.session, params.uri)
         return EmptyResult()
 
     async def _unsubscribe(self, ctx: Context, params: UnsubscribeRequestParams) -> EmptyResult:
-        async with self._seated(ctx, params.uri) as (seat, _):
-            self._channel(seat).unsubscribe(params.uri)
+        async with self._seated(ctx, params.uri) as (seat, agent):
+            (await self._channel(seat, agent)).unsubscribe(params.uri)
         return EmptyResult()
 
     async def _listen(
         self, ctx: Context, params: SubscriptionsListenRequestParams
     ) -> SubscriptionsListenResult:
-        async with self._seated(ctx) as (seat, _):
-            return await self._channel(seat).listen(seat, ctx, params)
+        async with self._seated(ctx) as (seat, agent):
+            return await (await self._channel(seat, agent)).listen(ctx, params)
 
     async def _complete(self, ctx: Context, params: CompleteRequestParams) -> CompleteResult:
         if not isinstance(params.ref, ResourceTemplateReference):
@@ -284,7 +297,7 @@ class Gateway:
         except AgentTraceError as error:
             known = INVALID_PARAMS if isinstance(error, _CALLERS_FAULT) else INTERNAL_ERROR
             data = None if address is None else {"uri": address}
-            raise MCPError(known, error_text(error, secrets.token_hex(4)), data) from error
+            raise MCPError(known, error_text(error, new_mark()), data) from error
 
     # ---- prompts ------------------------------------------------------------------------------
 

@@ -48,23 +48,27 @@ class Channel:
         self._streams = ListenHandler(self._bus, max_subscriptions=STREAMS_MAX)
         self._subscribed: set[str] = set()
         self._connection: ServerSession | None = None
+        self._cursor: int | None = None
+        """The last operation that was told of; None before anybody wanted to be told."""
+
+    async def begin(self, seat: Seat, agent: Agent) -> None:
+        """Tell of everything from here on, also over the loss of a session."""
+        if self._cursor is None:
+            await agent.ping()
+            self._cursor = agent.seq
+        seat.keep_running(self._follow)
 
     async def listen(
-        self,
-        seat: Seat,
-        ctx: ServerRequestContext[Any, Any],
-        params: SubscriptionsListenRequestParams,
+        self, ctx: ServerRequestContext[Any, Any], params: SubscriptionsListenRequestParams
     ) -> SubscriptionsListenResult:
         """Serve one stream until its client leaves it."""
-        seat.keep_running(self._follow)
         return await self._streams(ctx, params)
 
-    def tell_connection(self, seat: Seat, connection: ServerSession) -> None:
+    def tell_connection(self, connection: ServerSession) -> None:
         """Tell a client of the older revisions, on its connection, when the list changes."""
         self._connection = connection
-        seat.keep_running(self._follow)
 
-    def subscribe(self, seat: Seat, connection: ServerSession, address: str) -> None:
+    def subscribe(self, connection: ServerSession, address: str) -> None:
         """Tell a client of the older revisions of changes at an address.
 
         Raises:
@@ -73,19 +77,19 @@ class Channel:
         if len(self._subscribed) >= SUBSCRIPTIONS_MAX:
             raise TooMany(f"{SUBSCRIPTIONS_MAX} subscriptions are the limit of one client")
         self._subscribed.add(address)
-        self.tell_connection(seat, connection)
+        self.tell_connection(connection)
 
     def unsubscribe(self, address: str) -> None:
         """Tell it no more."""
         self._subscribed.discard(address)
 
     async def _follow(self, agent: Agent) -> None:
-        cursor = agent.seq
         while True:
-            page = await agent.event_page(cursor, wait_seconds=POLL_SECONDS, actions=CHANGES)
-            cursor = page.cursor
+            since = self._cursor or 0
+            page = await agent.event_page(since, wait_seconds=POLL_SECONDS, actions=CHANGES)
             if page.events:
                 await self._tell(page.events)
+            self._cursor = page.cursor
 
     async def _tell(self, events: tuple[LogEntry, ...]) -> None:
         addresses = {address_of(event.path): None for event in events}

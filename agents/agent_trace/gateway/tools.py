@@ -32,6 +32,8 @@ __all__ = [
     "adding",
     "changing",
     "destroying",
+    "failed",
+    "new_mark",
     "reading",
 ]
 
@@ -49,6 +51,11 @@ class Profile(StrEnum):
     FULL = "full"
 
 
+def new_mark() -> str:
+    """Return what stands around stored text in one answer: nobody can have written it there."""
+    return secrets.token_hex(4)
+
+
 async def _silent(done: float, total: float | None, message: str) -> None:
     """Tell nobody about progress."""
 
@@ -61,7 +68,7 @@ class Call:
     seat: Seat
     progress: Callable[[float, float | None, str], Awaitable[None]] = _silent
     """Tells a client that asked for it how far the call has come."""
-    mark: str = field(default_factory=lambda: secrets.token_hex(4))
+    mark: str = field(default_factory=new_mark)
     """Stands around stored text in this answer; see `convert.fenced`."""
 
 
@@ -108,11 +115,12 @@ class Tool(Generic[_A]):
         )
 
     async def call(self, call: Call, given: dict[str, Any] | None) -> CallToolResult:
-        """Carry a call out; what is refused is a result as well, for the model to read."""
-        try:
-            outcome = await self.run(call, arguments_of(self.arguments, given))
-        except AgentTraceError as error:
-            return failed(error, call.mark)
+        """Carry a call out.
+
+        Raises:
+            AgentTraceError: it is refused.
+        """
+        outcome = await self.run(call, arguments_of(self.arguments, given))
         structured = outcome.structured
         return CallToolResult(
             content=[TextContent(type="text", text=outcome.text)],
@@ -120,9 +128,12 @@ class Tool(Generic[_A]):
         )
 
 
-def failed(error: AgentTraceError, mark: str | None = None) -> CallToolResult:
-    """Return a refusal as a result. Only text: hosts that prefer structure would show no error."""
-    text = error_text(error, mark or secrets.token_hex(4))
+def failed(error: AgentTraceError) -> CallToolResult:
+    """Return a refusal as a result, for the model to read.
+
+    Only text: hosts that show the structure, if there is one, would show no error.
+    """
+    text = error_text(error, new_mark())
     return CallToolResult(content=[TextContent(type="text", text=text)], is_error=True)
 
 
