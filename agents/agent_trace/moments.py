@@ -14,6 +14,8 @@ __all__ = ["Moment", "moment"]
 
 _AGO: Final = re.compile(r"([0-9]{1,6})(s|m|h|d|w)", re.ASCII)
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+# Without hyphens an ISO date looks like a seq.
+_ISO: Final = re.compile(r"[0-9]{4}-", re.ASCII)
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 
 
@@ -53,6 +55,8 @@ def moment(
         except OverflowError:
             return Moment(time_ms=1)
     try:
+        if not _ISO.match(text):
+            raise ValueError(text)
         time = datetime.fromisoformat(text)
     except ValueError as error:
         raise InvalidRequest(

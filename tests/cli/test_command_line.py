@@ -205,7 +205,7 @@ def test_a_name_that_is_none_is_refused(endpoint: str) -> None:
 def test_ls_prints_a_table_that_can_not_steer_the_terminal(endpoint: str) -> None:
     result = _run("ls", "--store", endpoint)
     assert result.stdout == (
-        "PATH       TYPE     REV  SIZE     AUTHOR  CHANGED\n"
+        "PATH       TYPE     REV  SIZE     AUTHOR  CHANGED              TAGS\n"
         "plan.md    plan     3    2.0 KiB  ann     1970-01-01 00:00:00\n"
         "\N{REPLACEMENT CHARACTER}[31mx.md  scratch  1    5 B      bob     1970-01-01 00:00:00\n"
     )

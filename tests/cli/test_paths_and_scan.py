@@ -107,7 +107,7 @@ def test_a_revision_stands_behind_the_last_at_sign(
 def test_a_type_is_guessed_from_front_matter_and_then_from_the_name(
     path: str, head: str, kind: DocumentType
 ) -> None:
-    assert guess_type(path, head) is kind
+    assert guess_type(path, head)[0] is kind
 
 
 def test_a_scan_finds_documents_and_says_what_it_skips(root: Path) -> None:
@@ -123,9 +123,9 @@ def test_a_scan_finds_documents_and_says_what_it_skips(root: Path) -> None:
     os.mkfifo(root / "pipe.md")
     found = list(scan(root, 10))
     assert [each for each in found if isinstance(each, Found)] == [
-        Found("plan.md", DocumentType.PLAN, 1),
-        Found("notes/a.txt", DocumentType.SCRATCH, 1),
-        Found("notes/context.md", DocumentType.SCRATCH, 1),
+        Found("plan.md", DocumentType.PLAN, 1, "name"),
+        Found("notes/a.txt", DocumentType.SCRATCH, 1, "nothing else fits"),
+        Found("notes/context.md", DocumentType.SCRATCH, 1, "nothing else fits"),
     ]
     assert [(each.path, each.reason) for each in found if isinstance(each, Skipped)] == [
         ("bad:name.md", "'bad:name.md' holds ':', which some systems do not allow"),

@@ -192,16 +192,16 @@ def test_status_counts_a_session_that_outlives_it(store: Path, serve: Serve) -> 
         assert "sessions     3 live, 0 stale\n" in _run("status").stdout
 
 
-def test_status_shows_trouble_only_if_there_is_some(serve: Serve) -> None:
+def test_status_says_what_does_not_work(serve: Serve) -> None:
     report = _status()
 
     def script(request: Request) -> Reply | None:
         return report if isinstance(request, Status) else accept_all(request)
 
     with serve(script):
-        assert "trouble" not in _run("status").stdout
+        assert "health       good\n" in _run("status").stdout
         report = _status(trouble="git is\ngone")
-        assert "trouble      git is gone\n" in _run("status").stdout
+        assert "health       git is gone\n" in _run("status").stdout
 
 
 def test_one_pack_is_not_several(serve: Serve) -> None:

@@ -16,8 +16,11 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture(scope="module")
 def coordinator(tmp_path_factory: pytest.TempPathFactory) -> Generator[Coordinator]:
-    with running(tmp_path_factory.mktemp("history")) as served:
-        yield served
+    with pytest.MonkeyPatch.context() as environment:
+        # What the coordinator itself would write between two operations.
+        environment.setenv("AGENT_TRACE_GENERATED", "0")
+        with running(tmp_path_factory.mktemp("history")) as served:
+            yield served
 
 
 @pytest.fixture

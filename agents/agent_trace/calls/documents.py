@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from functools import partial
 from typing import Final
 
@@ -173,22 +174,23 @@ class Documents(Writing):
         pattern = parse_pattern(path)
         found: list[Replacement] = []
         protected: list[str] = []
-        async for document in self.documents(type=type):
-            if not pattern.matches(document.path):
-                continue
-            try:
-                read = await self._ask(Read(document.path), wire.Document)
-                before = read.content.decode("utf-8")
-            except (NotFound, UnicodeDecodeError):
-                # It has gone meanwhile, or is no text.
-                continue
-            after, count = await anyio.to_thread.run_sync(partial(replacer.apply, before))
-            if after == before:
-                continue
-            if not await self._may_modify(document.path):
-                protected.append(document.path)
-                continue
-            found.append(Replacement(document.path, read.revision, count, before, after))
+        async with aclosing(self.documents(type=type)) as documents:
+            async for document in documents:
+                if not pattern.matches(document.path):
+                    continue
+                try:
+                    read = await self._ask(Read(document.path), wire.Document)
+                    before = read.content.decode("utf-8")
+                except (NotFound, UnicodeDecodeError):
+                    # It has gone meanwhile, or is no text.
+                    continue
+                after, count = await anyio.to_thread.run_sync(partial(replacer.apply, before))
+                if after == before:
+                    continue
+                if not await self._may_modify(document.path):
+                    protected.append(document.path)
+                    continue
+                found.append(Replacement(document.path, read.revision, count, before, after))
         return Replacements(tuple(found), tuple(protected))
 
     async def _may_modify(self, path: str) -> bool:

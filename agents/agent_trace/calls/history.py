@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+import os
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from datetime import datetime
+from pathlib import Path
+from typing import BinaryIO
 
+import msgspec
+
+from agent_trace.exporting import document_object, export_files, named, trace_record
 from agent_trace.moments import Moment, moment
-from agent_trace.results import Blamed, BlamedLine, Past
+from agent_trace.results import Blamed, BlamedLine, Exported, Past
 from agent_trace_protocol import (
     Action,
     Blame,
@@ -15,13 +22,14 @@ from agent_trace_protocol import (
     DiffReport,
     DocumentInfo,
     DocumentType,
+    EventPage,
+    Events,
     InvalidRequest,
     Log,
     LogEntry,
     LogPage,
     Snapshot,
     SnapshotPage,
-    Trace,
     TracePage,
     Traces,
 )
@@ -211,11 +219,11 @@ class History(Calls):
         going on with `after=page.cursor` gives all of them."""
         return await self._ask(Traces(after, until, limit), TracePage)
 
-    async def traces(
+    async def trace_pages(
         self,
         since: Moment | int | str | datetime | None = None,
         until: Moment | int | str | datetime | None = None,
-    ) -> AsyncGenerator[Trace, None]:
+    ) -> AsyncGenerator[TracePage, None]:
         """Yield the operations that changed documents, oldest first, with the lines each brought.
 
         Args:
@@ -228,13 +236,11 @@ class History(Calls):
             bound = await self._seq_at(last.time_ms)
             if not bound:
                 return
-        while True:
+        more = True
+        while more:
             page = await self.trace_page(after, until=bound)
-            for trace in page.traces:
-                yield trace
-            if not page.more:
-                return
-            after = page.cursor
+            yield page
+            after, more = page.cursor, page.more
 
     async def _seq_before(self, first: Moment) -> int:
         return await self._seq_at(first.time_ms - 1) if first.time_ms > 1 else first.seq
@@ -243,3 +249,88 @@ class History(Calls):
         """Return the last operation at a time or before; 0 for none."""
         page = await self._ask(Snapshot(0, time_ms, 0, 1), SnapshotPage)
         return page.seq
+
+    # -- taken out of the store ----------------------------------------------------------------
+
+    async def export(
+        self,
+        directory: str | os.PathLike[str],
+        at: Moment | int | str | datetime | None = None,
+        *,
+        on_progress: Callable[[int], None] | None = None,
+    ) -> Exported:
+        """Write all documents, as they were at one moment, as files below a new directory.
+
+        Cancelled or failed, it leaves nothing behind.
+
+        Args:
+            at: as of which operation or time; as of now if not given.
+            on_progress: is told of how many more documents were written.
+
+        Raises:
+            InvalidRequest: something lies there that is not an empty directory.
+        """
+        pages = self.snapshot_pages(at, contents=True)
+        return await export_files(pages, Path(directory), on_progress)
+
+    async def export_json(
+        self,
+        file: BinaryIO,
+        at: Moment | int | str | datetime | None = None,
+        *,
+        on_progress: Callable[[int], None] | None = None,
+    ) -> Exported:
+        """Write one JSON object: all documents as they were at one moment, and the log up to it.
+
+        It is written as it comes, so a store of any size takes little memory.
+        """
+        encode = msgspec.json.encode
+        seq = time_ms = count = size = 0
+        async with aclosing(self.snapshot_pages(at, contents=True)) as pages:
+            async for page in pages:
+                if not seq:
+                    seq, time_ms = page.seq, page.time_ms
+                    head = {"format": "agent-trace", "version": 1, "seq": seq, "time_ms": time_ms}
+                    file.write(encode(head)[:-1] + b',"documents":[')
+                for document in page.documents:
+                    file.write(b"," if count else b"")
+                    file.write(b"\n" + encode(document_object(document)))
+                    count += 1
+                    size += document.info.size
+                if on_progress is not None:
+                    on_progress(len(page.documents))
+        file.write(b'],"log":[' if seq else b'{"documents":[],"log":[')
+        cursor, first = 0, True
+        while cursor < seq:
+            told = await self._ask(Events(cursor, PAGE_ENTRIES_MAX), EventPage)
+            for entry in told.events:
+                if entry.seq <= seq:
+                    file.write((b"\n" if first else b",\n") + encode(named(entry)))
+                    first = False
+            cursor = told.cursor
+            if not told.more:
+                break
+        file.write(b"]}\n")
+        return Exported(seq, time_ms, count, size)
+
+    async def export_traces(
+        self,
+        file: BinaryIO,
+        since: Moment | int | str | datetime | None = None,
+        until: Moment | int | str | datetime | None = None,
+        *,
+        on_progress: Callable[[int], None] | None = None,
+    ) -> int:
+        """Write the operations as records of the public Agent Trace format, one JSON a line, and
+        return how many there were; arguments as for `trace_pages`."""
+        count = 0
+        async with aclosing(self.trace_pages(since, until)) as pages:
+            async for page in pages:
+                for trace in page.traces:
+                    record = trace_record(page.store, trace)
+                    if record is not None:
+                        file.write(msgspec.json.encode(record) + b"\n")
+                        count += 1
+                if on_progress is not None:
+                    on_progress(len(page.traces))
+        return count

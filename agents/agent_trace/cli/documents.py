@@ -39,7 +39,7 @@ from .failures import hinting
 from .output import emit_json, emit_note, shown
 from .reading import split_revision
 
-__all__ = ["COMMANDS"]
+__all__ = ["COMMANDS", "run_one", "run_writing"]
 
 _TYPES = [each.value for each in DocumentType]
 _if_revision = click.option(
@@ -79,7 +79,7 @@ def _content(text: str | None, file: BinaryIO | None) -> bytes:
     return content
 
 
-def _run(
+def run_writing(
     face: Face, durability: str, work: Callable[[Agent], Awaitable[Sequence[Written]]]
 ) -> None:
     """Do the work, and say what it made; also why git has not got it, if it was waited for."""
@@ -116,11 +116,13 @@ def _tell(face: Face, results: Sequence[Written]) -> None:
         click.echo(shown(f"{written.action.value} {written}{lines}{commit}"))
 
 
-def _run_one(face: Face, durability: str, work: Callable[[Agent], Awaitable[Written]]) -> None:
+def run_one(face: Face, durability: str, work: Callable[[Agent], Awaitable[Written]]) -> None:
+    """Do one write, and say what it made; see `run_writing`."""
+
     async def main(agent: Agent) -> Sequence[Written]:
         return (await work(agent),)
 
-    _run(face, durability, main)
+    run_writing(face, durability, main)
 
 
 @click.command()
@@ -148,7 +150,7 @@ def add(face: Face, kind: str, files: tuple[str, ...], durability: str, message:
     with hinting(
         NotFound, "put the file there first, or make the document with: agent-trace write"
     ):
-        _run(face, durability, work)
+        run_writing(face, durability, work)
 
 
 @click.command()
@@ -188,7 +190,7 @@ def write(
             message=message,
         )
 
-    _run_one(face, durability, work)
+    run_one(face, durability, work)
 
 
 @click.command()
@@ -225,7 +227,7 @@ def append(
             message=message,
         )
 
-    _run_one(face, durability, work)
+    run_one(face, durability, work)
 
 
 @click.command()
@@ -262,7 +264,7 @@ def edit(
             message=message,
         )
 
-    _run_one(face, durability, work)
+    run_one(face, durability, work)
 
 
 @click.command()
@@ -308,7 +310,7 @@ def section(
         )
 
     with hinting(NoMatch, f"the headings there are, shows: agent-trace read {shlex.quote(path)}"):
-        _run_one(face, durability, work)
+        run_one(face, durability, work)
 
 
 @click.command()
@@ -325,7 +327,7 @@ def rm(face: Face, paths: tuple[str, ...], durability: str, message: str) -> Non
         done = await agent.transact(operations, durability=durability, message=message)
         return done.results
 
-    _run(face, durability, work)
+    run_writing(face, durability, work)
 
 
 @click.command()
@@ -342,7 +344,7 @@ def mv(face: Face, path: str, new_path: str, durability: str, message: str) -> N
     async def work(agent: Agent) -> Written:
         return await agent.move(source, target, durability=durability, message=message)
 
-    _run_one(face, durability, work)
+    run_one(face, durability, work)
 
 
 @click.command()
@@ -366,7 +368,7 @@ def restore(face: Face, path: str, revision: int | None, durability: str, messag
     async def work(agent: Agent) -> Written:
         return await agent.restore(target, number, durability=durability, message=message)
 
-    _run_one(face, durability, work)
+    run_one(face, durability, work)
 
 
 @click.command()
@@ -382,7 +384,7 @@ def accept(face: Face, draft: str, durability: str, message: str) -> None:
         return await agent.accept(draft, durability=durability, message=message)
 
     with hinting(NotFound, _drafts_hint(face)):
-        _run_one(face, durability, work)
+        run_one(face, durability, work)
 
 
 def _drafts_hint(face: Face) -> str:

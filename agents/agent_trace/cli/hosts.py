@@ -80,7 +80,9 @@ def setup(
     no_hooks: bool,
     instructions: bool,
 ) -> int:
-    """Tell agent hosts about agent-trace, so that their agents have its tools.
+    """Tell agent hosts about agent-trace.
+
+    Their agents have its tools then.
 
     Without a HOST, show which are set up. With --store, the hosts use that store; otherwise the
     one that they work in.

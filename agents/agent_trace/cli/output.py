@@ -13,6 +13,7 @@ import click
 import msgspec
 
 __all__ = [
+    "Table",
     "as_builtins",
     "counted",
     "emit_json",
@@ -55,13 +56,34 @@ def emit_lines(values: Iterable[object]) -> None:
         emit_json(value)
 
 
+class Table:
+    """Aligned columns that are printed as their rows come; the head comes with the first ones.
+
+    Columns are as wide as what has been seen so far, and never become narrower.
+    """
+
+    def __init__(self, *header: str, err: bool = False) -> None:
+        self._err = err
+        self._header: tuple[str, ...] = header
+        self._widths = [len(name) for name in header]
+        self._begun = False
+
+    def emit(self, rows: Sequence[Sequence[str]]) -> None:
+        """Print more rows."""
+        cleaned = [[shown(cell) for cell in row] for row in rows]
+        columns = zip(self._widths, *([len(cell) for cell in row] for row in cleaned), strict=True)
+        self._widths = [max(column) for column in columns]
+        if not self._begun:
+            cleaned.insert(0, [*self._header])
+            self._begun = True
+        for row in cleaned:
+            cells = (cell.ljust(width) for cell, width in zip(row, self._widths, strict=True))
+            click.echo("  ".join(cells).rstrip(), err=self._err)
+
+
 def emit_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, err: bool = False) -> None:
     """Print aligned columns; numbers are the caller's to format."""
-    cleaned = [[shown(cell) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(header, *cleaned, strict=True)]
-    for row in (header, *cleaned):
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        click.echo("  ".join(cells).rstrip(), err=err)
+    Table(*header, err=err).emit(rows)
 
 
 def emit_note(text: str) -> None:

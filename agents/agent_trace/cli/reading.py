@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import sys
 from typing import Final
 
 import click
 
 from agent_trace.client import Agent
+from agent_trace.moments import moment
 from agent_trace.results import Document
 from agent_trace_protocol import (
     Action,
@@ -16,9 +18,11 @@ from agent_trace_protocol import (
     InvalidRequest,
     LogEntry,
 )
+from agent_trace_protocol.limits import PAGE_ENTRIES_MAX
 
-from .face import Face, find_trouble, global_options, pass_face
+from .face import Face, find_trouble, following_options, global_options, pass_face
 from .output import (
+    Table,
     as_builtins,
     emit_json,
     emit_lines,
@@ -34,6 +38,9 @@ _SESSION_ACTIONS: Final = (Action.OPEN, Action.CLOSE)
 
 _PAGE_ENTRIES: Final = 100
 """Entries asked for at once when some will be left out; at least so many as are to be shown."""
+
+_FIRST_PAGE_ENTRIES: Final = 100
+"""Documents of the first page of a listing, so that its first line is there at once."""
 
 _REVISION: Final = re.compile(r"(.+)@([0-9]{1,9})", re.DOTALL)
 
@@ -78,57 +85,86 @@ def read(face: Face, path: str, revision: int | None) -> None:
 @click.command()
 @click.argument("prefix", default="")
 @click.option("--type", "kind", type=click.Choice([each.value for each in DocumentType]))
+@click.option("--tag", default="", help="Only documents with this tag.")
 @global_options
 @pass_face
-def ls(face: Face, prefix: str, kind: str | None) -> None:
-    """List the documents, or those whose path starts with PREFIX."""
+def ls(face: Face, prefix: str, kind: str | None, tag: str) -> None:
+    """List the documents, or those whose path starts with PREFIX.
+
+    The first ones are shown while the others are still on their way.
+    """
     start = ""
     if prefix:
         start = face.document_path(prefix) + ("/" if prefix.endswith("/") else "")
 
-    async def work(agent: Agent) -> tuple[DocumentInfo, ...]:
-        return await agent.list(prefix=start, type=kind)
+    async def work(agent: Agent) -> int:
+        count = 0
+        after, limit = "", _FIRST_PAGE_ENTRIES
+        table = Table("PATH", "TYPE", "REV", "SIZE", "AUTHOR", "CHANGED", "TAGS")
+        while True:
+            page = await agent.document_page(after, limit=limit, prefix=start, type=kind, tag=tag)
+            count += len(page.documents)
+            if face.json:
+                emit_lines(page.documents)
+            elif page.documents:
+                table.emit([_row(each) for each in page.documents])
+            sys.stdout.flush()
+            if not page.more or not page.documents:
+                return count
+            after, limit = page.documents[-1].path, PAGE_ENTRIES_MAX
 
-    documents = face.run(work)
-    if face.json:
-        emit_lines(documents)
-        return
-    if not documents:
-        click.echo("no documents match" if start or kind else "no documents yet", err=True)
-        return
-    rows = [
-        (each.path, each.type.value, str(each.revision), size(each.size), each.author,
-         local_time(each.time_ms))
-        for each in documents
-    ]  # fmt: skip
-    emit_table(("PATH", "TYPE", "REV", "SIZE", "AUTHOR", "CHANGED"), rows)
+    if not face.run(work) and not face.json:
+        nothing = "no documents match" if start or kind or tag else "no documents yet"
+        click.echo(nothing, err=True)
+
+
+def _row(document: DocumentInfo) -> tuple[str, ...]:
+    return (
+        document.path,
+        document.type.value,
+        str(document.revision),
+        size(document.size),
+        document.author,
+        local_time(document.time_ms),
+        " ".join(document.tags),
+    )
 
 
 @click.command()
 @click.argument("path", required=False)
 @click.option("-n", "--limit", type=click.IntRange(min=1), default=50, show_default=True)
-@click.option("--author", default="", help="Only what this agent or user did.")
 @click.option("--session", default="", help="Only what this session did.")
+@click.option("--type", "kind", type=click.Choice([each.value for each in DocumentType]))
 @click.option("--action", type=click.Choice([each.value for each in Action]))
+@click.option("--since", help="Only what came after operation 42, or since 2h ago or 2026-11-22.")
+@click.option("--until", help="Only what came up to operation 42, or until 2h ago or 2026-11-22.")
 @click.option("--all", "everything", is_flag=True, help="Also when sessions began and ended.")
-@global_options
+@following_options
 @pass_face
 def log(
     face: Face,
     path: str | None,
     limit: int,
+    whose: str,
     author: str,
     session: str,
+    kind: str | None,
     action: str | None,
+    since: str | None,
+    until: str | None,
     everything: bool,
 ) -> None:
     """Show what happened, newest first.
 
-    In the store, or to one document. When sessions began and ended is shown only with --all,
-    --session or --action, so the numbers in SEQ may have gaps; --json always has all entries.
+    In the store, or to one document, followed through its moves. All conditions hold before the
+    limit does. When sessions began and ended is shown only with --all, --session or --action, so
+    the numbers in SEQ may have gaps; --json always has all entries.
     """
+    author = author or whose
     target = face.document_path(path) if path else None
-    hiding = not (everything or session or action or target or face.json)
+    hiding = not (everything or session or action or target or kind or face.json)
+    # Said once, so that all pages are about the same times.
+    first, last = moment(since), moment(until, end=True)
 
     async def work(agent: Agent) -> tuple[list[LogEntry], bool, str]:
         entries: list[LogEntry] = []
@@ -138,7 +174,15 @@ def log(
         while True:
             # Only entries that are left out make a second question necessary.
             page = await agent.log(
-                target, limit=count, before=before, author=author, session=session, action=action
+                target,
+                limit=count,
+                before=before,
+                author=author,
+                session=session,
+                action=action,
+                type=kind,
+                since=first,
+                until=last,
             )
             kept = [each for each in page if not (hiding and each.action in _SESSION_ACTIONS)]
             hidden = hidden or len(kept) < len(page)
@@ -156,7 +200,7 @@ def log(
     if not entries:
         if hidden:
             click.echo("only sessions began and ended; --all shows them", err=True)
-        elif target or author or session or action:
+        elif target or author or session or action or kind or since or until:
             click.echo("no entries match", err=True)
         else:
             click.echo("nothing happened yet", err=True)

@@ -14,9 +14,17 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from agent_trace.store import is_store
-from agent_trace_protocol import DocumentType, InvalidPath, parse_path
+from agent_trace_protocol import (
+    DocumentType,
+    InvalidPath,
+    InvalidRequest,
+    check_description,
+    parse_path,
+    parse_tag,
+)
+from agent_trace_protocol.limits import TAGS_MAX
 
-__all__ = ["Found", "Skipped", "guess_type", "scan"]
+__all__ = ["Found", "Skipped", "guess_type", "read_description", "read_tags", "scan"]
 
 _SUFFIXES: Final = frozenset({".md", ".markdown", ".txt", ".rst"})
 
@@ -34,6 +42,9 @@ _PLAN_NAMES: Final = ("plan", "roadmap", "todo")
 _REFERENCE_NAMES: Final = ("readme", "changelog", "contributing", "license", "security", "authors")
 _REFERENCE_DIRECTORIES: Final = frozenset({"docs", "doc", "documentation", "reference"})
 _TYPE_LINE: Final = re.compile(r"^type:\s*[\"']?([a-z]+)[\"']?\s*$", re.MULTILINE)
+_TAGS_LINE: Final = re.compile(r"^tags:[ \t]*([^\n]*)((?:\n[ \t]*-[^\n]*)*)", re.MULTILINE)
+_ITEM: Final = re.compile(r"-[ \t]*([^\n]*)")
+_DESCRIPTION_LINE: Final = re.compile(r"^description:[ \t]*([^\n]*?)[ \t]*$", re.MULTILINE)
 _TYPES: Final = {
     each.value: each for each in (DocumentType.PLAN, DocumentType.REFERENCE, DocumentType.SCRATCH)
 }
@@ -47,6 +58,12 @@ class Found:
     type: DocumentType
     size: int
     """Bytes."""
+    why: str = ""
+    """What the type was guessed from."""
+    tags: tuple[str, ...] = ()
+    """Those that its front matter names."""
+    description: str = ""
+    """Likewise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,27 +74,54 @@ class Skipped:
     reason: str
 
 
-def guess_type(path: str, head: str) -> DocumentType:
-    """Return the type that a file's front matter names, or else its name suggests."""
-    declared = _declared_type(head)
-    if declared is not None:
-        return declared
+def guess_type(path: str, head: str) -> tuple[DocumentType, str]:
+    """Return the type that a file's front matter names, or else its name suggests, and why."""
+    match = _TYPE_LINE.search(_front_matter(head))
+    if match is not None and match[1] in _TYPES:
+        return _TYPES[match[1]], "front matter"
     pure = PurePosixPath(path.lower())
     if pure.name.startswith(_PLAN_NAMES):
-        return DocumentType.PLAN
+        return DocumentType.PLAN, "name"
     if pure.name.startswith(_REFERENCE_NAMES):
-        return DocumentType.REFERENCE
+        return DocumentType.REFERENCE, "name"
     if _REFERENCE_DIRECTORIES.intersection(pure.parts[:-1]):
-        return DocumentType.REFERENCE
-    return DocumentType.SCRATCH
+        return DocumentType.REFERENCE, "folder"
+    return DocumentType.SCRATCH, "nothing else fits"
 
 
-def _declared_type(head: str) -> DocumentType | None:
+def _front_matter(head: str) -> str:
+    """Return what stands between the lines `---` at a text's beginning, with a newline before."""
     if not head.startswith("---\n"):
-        return None
-    front_matter, closing, _ = head[4:].partition("\n---")
-    match = _TYPE_LINE.search(front_matter) if closing else None
-    return _TYPES.get(match[1]) if match is not None else None
+        return ""
+    front_matter, closing, _ = head[3:].partition("\n---")
+    return front_matter + "\n" if closing else ""
+
+
+def read_tags(head: str) -> tuple[str, ...]:
+    """Return the tags in a file's front matter: `tags: a, b`, `tags: [a, b]` or a list below it.
+
+    What can not be a tag is left out.
+    """
+    match = _TAGS_LINE.search(_front_matter(head))
+    if match is None:
+        return ()
+    written = _ITEM.findall(match[2]) if match[2] else match[1].strip("[] ").split(",")
+    found: dict[str, None] = {}
+    for text in written:
+        try:
+            found[parse_tag(text.strip(" \t\"'"))] = None
+        except InvalidRequest:
+            continue
+    return tuple(found)[:TAGS_MAX]
+
+
+def read_description(head: str) -> str:
+    """Return the description in a file's front matter; empty if there is none that can be one."""
+    match = _DESCRIPTION_LINE.search(_front_matter(head))
+    try:
+        return check_description(match[1].strip("\"'")) if match is not None else ""
+    except InvalidRequest:
+        return ""
 
 
 def scan(root: Path, document_bytes_max: int) -> Iterator[Found | Skipped]:
@@ -117,4 +161,6 @@ def _examine(file: Path, path: str, document_bytes_max: int) -> Found | Skipped:
         return Skipped(path, error.message)
     except OSError as error:
         return Skipped(path, error.strerror or str(error))
-    return Found(path, guess_type(path, head.replace("\r\n", "\n")), status.st_size)
+    head = head.replace("\r\n", "\n")
+    type, why = guess_type(path, head)
+    return Found(path, type, status.st_size, why, read_tags(head), read_description(head))

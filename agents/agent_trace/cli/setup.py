@@ -20,7 +20,9 @@ from agent_trace.store import is_store
 from agent_trace_protocol import (
     Add,
     AgentTraceError,
+    Annotate,
     Durability,
+    Operation,
     SessionInfo,
     SessionState,
     StatusReport,
@@ -108,20 +110,31 @@ async def _add_found(
 
 def _batches(found: Sequence[Found]) -> Iterator[list[Found]]:
     batch: list[Found] = []
-    batch_bytes = 0
+    batch_bytes = count = 0
     for each in found:
-        if batch and (len(batch) == OPERATIONS_MAX or batch_bytes + each.size > _BATCH_BYTES_MAX):
+        operations = len(_operations(each))
+        full = count + operations > OPERATIONS_MAX
+        if batch and (full or batch_bytes + each.size > _BATCH_BYTES_MAX):
             yield batch
-            batch, batch_bytes = [], 0
+            batch, batch_bytes, count = [], 0, 0
         batch.append(each)
         batch_bytes += each.size
+        count += operations
     if batch:
         yield batch
 
 
+def _operations(found: Found) -> list[Operation]:
+    """Return what makes a file a document, with the tags and description that it names."""
+    operations: list[Operation] = [Add(found.path, found.type)]
+    if found.tags or found.description:
+        operations.append(Annotate(found.path, found.tags, (), found.description))
+    return operations
+
+
 async def _add_batch(agent: Agent, batch: list[Found]) -> tuple[list[Found], list[Skipped]]:
     """Add a batch at once; if it is refused, one by one, so that one file costs only itself."""
-    operations = [Add(each.path, each.type) for each in batch]
+    operations = [operation for each in batch for operation in _operations(each)]
     try:
         await agent.transact(operations, durability=Durability.GIT, message="found by init --scan")
     except Unavailable:
@@ -142,8 +155,11 @@ async def _add_batch(agent: Agent, batch: list[Found]) -> tuple[list[Found], lis
 
 def _show_scan(added: Sequence[Found], skipped: Sequence[Skipped]) -> None:
     if added:
-        rows = [(each.path, each.type.value, size(each.size)) for each in added]
-        emit_table(("PATH", "TYPE", "SIZE"), rows)
+        rows = [
+            (each.path, each.type.value, each.why, size(each.size), " ".join(each.tags))
+            for each in added
+        ]
+        emit_table(("PATH", "TYPE", "BECAUSE OF", "SIZE", "TAGS"), rows)
     click.echo(f"{counted(len(added), 'document')} added" if added else "nothing new to add")
     if skipped:
         click.echo(f"{counted(len(skipped), 'file')} skipped:", err=True)
@@ -180,10 +196,13 @@ def status(face: Face, no_start: bool) -> None:
         ("store", f"{report.root} ({report.store})"),
         ("documents", str(report.documents)),
         ("sessions", f"{report.sessions_live} live, {report.sessions_stale} stale"),
+        ("leases", f"{report.leases} held"),
+        ("waiting", f"{counted(report.drafts, 'draft')}, "
+         f"{counted(report.violations, 'violation')}"),
         ("operations", f"{report.seq}" + (f", {behind} not in git yet" if behind else "")),
         ("head", report.head[:10] or "none"),
         ("writes", f"refused: {report.read_only}" if report.read_only else "accepted"),
-        *((("trouble", report.trouble),) if report.trouble else ()),
+        ("health", _health(report)),
         ("coordinator", f"pid {report.pid}, life {report.epoch}, version {report.version}, "
          f"up {report.uptime_seconds:.0f} s, {size(report.rss_bytes)}"),
         ("on disk", f"git {_of_budget(report)} in {counted(report.packs, 'pack')}, "
@@ -192,6 +211,17 @@ def status(face: Face, no_start: bool) -> None:
     ]  # fmt: skip
     for name, text in rows:
         click.echo(f"{name:<12} {shown(' '.join(text.split()))}")
+
+
+def _health(report: StatusReport) -> str:
+    """Return what does not work or soon will not; `good` if there is nothing."""
+    budget = report.repository_budget_bytes
+    found = [
+        report.trouble,
+        f"{report.sessions_stale} stale sessions" if report.sessions_stale else "",
+        "the repository is over its budget" if 0 < budget < report.repository_bytes else "",
+    ]
+    return "; ".join(each for each in found if each) or "good"
 
 
 def _of_budget(report: StatusReport) -> str:

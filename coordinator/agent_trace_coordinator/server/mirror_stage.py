@@ -20,7 +20,7 @@ from agent_trace_coordinator.core.records import (
     SessionOpened,
 )
 
-__all__ = ["MIRROR_NAME", "MirrorStage"]
+__all__ = ["MIRROR_NAME", "MirrorStage", "replace_file"]
 
 _log = logging.getLogger("agent_trace.coordinator.mirror")
 
@@ -64,16 +64,19 @@ class MirrorStage:
             await anyio.sleep(GATHER_SECONDS)
 
     def _write(self, text: str) -> None:
-        failure = ""
-        try:
-            descriptor = os.open(
-                self._temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600
-            )
-            with open(descriptor, "w", encoding="utf-8") as file:
-                file.write(text)
-            self._temporary.replace(self._path)
-        except OSError as error:
-            failure = str(error)
-            if failure != self._failure:
-                _log.warning("the mirror of sessions can not be written: %s", failure)
+        failure = replace_file(self._path, self._temporary, text)
+        if failure and failure != self._failure:
+            _log.warning("the mirror of sessions can not be written: %s", failure)
         self._failure = failure
+
+
+def replace_file(path: Path, temporary: Path, text: str) -> str:
+    """Let a file hold a text, whole at every instant; return why it does not, or nothing."""
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with open(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+        temporary.replace(path)
+    except OSError as error:
+        return str(error)
+    return ""

@@ -22,6 +22,7 @@ import anyio
 from agent_trace_coordinator import __version__
 from agent_trace_coordinator.core.grants import resume
 from agent_trace_coordinator.core.invariants import check
+from agent_trace_coordinator.core.manifest import Manifest
 from agent_trace_coordinator.core.records import Entry
 from agent_trace_coordinator.core.state import Rules, State
 from agent_trace_coordinator.errors import JournalFailed, JournalFull
@@ -55,6 +56,7 @@ from .generated_stage import GeneratedStage
 from .git_stage import GitStage
 from .journal_stage import JournalStage
 from .lookup import Lookup
+from .manifest_stage import ManifestStage
 from .mirror_stage import MirrorStage
 from .quarantine_stage import QuarantineStage
 from .queries import Queries, RepositoryFigures
@@ -216,6 +218,8 @@ def _serve(
         scan_seconds=config.scan_seconds,
     )
     generated = GeneratedStage(lambda: runtime.refresh_generated())
+    manifest = ManifestStage(Manifest(state), store.manifest, store.temporary)
+    stack.callback(manifest.finish)
     mirror = MirrorStage(store.locks, store.temporary, lambda: runtime.mirror())
 
     def on_durable(batch: list[Entry]) -> None:
@@ -228,6 +232,7 @@ def _serve(
         watcher.note(batch)
         mirror.add(batch)
         generated.add(batch)
+        manifest.add(batch)
 
     stage = JournalStage(
         journal,
@@ -272,7 +277,7 @@ def _serve(
     gc.collect()
     gc.freeze()
     _log.info("serving %s at operation %d", store.root, state.seq)
-    beside = [quarantine.run, watcher.run, mirror.run, spool.run]
+    beside = [quarantine.run, watcher.run, mirror.run, manifest.run, spool.run]
     if rules.generated:
         if state.trace.fresh:
             # A crash came between a write and what is generated from it.

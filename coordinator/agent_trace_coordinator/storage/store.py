@@ -164,6 +164,11 @@ class Store:
         return self.run / "tmp"
 
     @property
+    def manifest(self) -> Path:
+        """The readable mirror of the documents."""
+        return self.directory / "manifest.toml"
+
+    @property
     def locks(self) -> Path:
         """Readable mirrors of sessions and leases."""
         return self.directory / "locks"
