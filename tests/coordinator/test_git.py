@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import signal
@@ -612,7 +613,26 @@ def test_the_orphans_to_end_are_all_on_record(root: Path, open_history: OpenHist
     history.checkpoint()
     history.refresh_index()
     lock = root / ".agent-trace" / "repo" / "git.pid"
-    assert lock.read_text() == str(child_of(history))
+    assert lock.read_text().split() == [str(child_of(history))]
+
+
+def test_a_git_that_can_not_be_put_on_record_is_ended_and_keeps_no_other_from_starting(
+    open_history: OpenHistory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    history = open_history()
+    history.start()
+
+    def full(descriptor: int, data: bytes, offset: int) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", full)
+        with pytest.raises((OSError, GitFailed)):
+            history.start()
+            history.commit(puts(1))
+    assert history.start() == 0
+    history.commit(puts(1))
+    history.checkpoint()
 
 
 def test_fast_import_is_renewed_after_its_bounds(

@@ -72,6 +72,7 @@ DRAIN_SECONDS: Final = 30.0
 """How long the last answers are waited for."""
 
 _RETRYABLE: Final = frozenset({ErrorCode.BUSY, ErrorCode.READ_ONLY, ErrorCode.UNAVAILABLE})
+_DISK_FAILS: Final = _RETRYABLE | {ErrorCode.CORRUPT}
 _NO_SESSION: Final = frozenset({ErrorCode.SESSION_UNKNOWN})
 
 
@@ -90,6 +91,8 @@ class ClientConfig(msgspec.Struct, frozen=True):
     think_ms: float
     """Mean pause between two requests."""
     pid_started: int
+    disk_may_fail: bool
+    """Whether a file may be behind its commit, because it can not be written."""
     continues: tuple[str, ...] = ()
     """Logs of killed processes of the same session, whose unanswered requests are sent again."""
 
@@ -191,6 +194,8 @@ class _Client:
                 self.resend()
                 return True
             if envelope.number == 0 and isinstance(reply, Refused):
+                if self.config.disk_may_fail and reply.error.code in _DISK_FAILS:
+                    break  # the disk is made to fail
                 self.notice(0, f"the session can not be opened: {reply.error.message}")
                 break
             self.take(envelope, body, reply)
@@ -286,7 +291,8 @@ class _Client:
         self.workload.settle(reply)
         if isinstance(reply, Committed):
             self.committed_max = max(self.committed_max, envelope.number)
-            if self.config.window == 1 and reply.commit:
+            files_hold = self.config.window == 1 and not self.config.disk_may_fail
+            if files_hold and reply.commit:
                 self.check_files(envelope.number, call)
 
     def check_files(self, number: int, call: Call) -> None:

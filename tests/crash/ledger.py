@@ -79,7 +79,9 @@ class Session:
 class Ledger:
     """Everything the clients noted down, and what is wrong with that already."""
 
-    def __init__(self, cuts: Cuts) -> None:
+    def __init__(self, cuts: Cuts, *, disk_may_fail: bool = False) -> None:
+        """A disk that fails to read looks like a damaged one, and is rightly told as that."""
+        self._disk_may_fail = disk_may_fail
         self.cuts = cuts
         self.sessions: dict[str, Session] = {}
         self.violations: list[str] = []
@@ -157,7 +159,8 @@ class Ledger:
             self.refusals[error.code.value] += 1
             # A request that builds on one that may be lost may be refused.
             sure = session.calls[answer.number].sure and answer.number - 1 not in session.doubted
-            if sure or error.code in _FAULTS:
+            unread = self._disk_may_fail and error.code is ErrorCode.CORRUPT
+            if (sure or error.code in _FAULTS) and not unread:
                 operations = decode_call(session.calls[answer.number]).operations
                 self.violations.append(
                     f"{who} was refused though nothing spoke against it: {error.code}: "

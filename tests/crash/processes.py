@@ -109,6 +109,21 @@ class Coordinator:
                 raise Fell(f"the coordinator does not answer within {START_SECONDS} seconds")
             time.sleep(_POLL_SECONDS)
 
+    def await_served(self, seconds: float) -> None:
+        """Return when it answers or has ended.
+
+        Raises:
+            Fell: it does neither in time.
+        """
+        deadline = time.monotonic() + seconds
+        while self.ended() is None:
+            info = read_endpoint(self.root)
+            if info is not None and info.pid == self.pid and _answers(info.endpoint):
+                return
+            if time.monotonic() > deadline:
+                raise Fell(f"the coordinator neither answers within {seconds} seconds nor ends")
+            time.sleep(_POLL_SECONDS)
+
     def check_alive(self) -> None:
         """Return if it runs; raises `Fell` if it ended by itself."""
         assert self._process is not None
@@ -116,6 +131,11 @@ class Coordinator:
         if code is not None:
             said = self.log.read_bytes()[-1500:].decode("utf-8", "replace").strip()
             raise Fell(f"the coordinator ended by itself with code {code}; it said: ...{said}")
+
+    def ended(self) -> int | None:
+        """Return the code it ended with, None while it runs."""
+        assert self._process is not None
+        return self._process.poll()
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal; a process that is gone does not mind."""

@@ -20,14 +20,24 @@ from agent_trace_protocol import Actor, session_id_of
 from crash.check import Checker, Snapshot, take_snapshot
 from crash.client import ClientConfig
 from crash.disk import Disk
+from crash.faults import FAULTS, Fault, Injector
 from crash.ledger import Cuts, Ledger
 from crash.processes import ClientProcess, Coordinator, Fell, make_store
 from crash.repository import GitBroken, find_damage
 
-__all__ = ["Figures", "Plan", "run_cut", "run_first", "run_kill", "run_wound"]
+__all__ = ["Figures", "Plan", "run_cut", "run_faults", "run_first", "run_kill", "run_wound"]
 
 FIRST_PACK_SECONDS: Final = 20.0
 """How long clients may take to get something into git."""
+
+FAULT_SECONDS: Final = 15.0
+"""How long a coordinator whose calls work again may take until it answers, or has ended."""
+
+EXIT_DISK_FAILED: Final = 74
+"""What a coordinator ends with that can not make anything durable any more."""
+
+EXIT_DAMAGED: Final = 1
+"""What it ends with when state.db seems to be damaged."""
 
 INIT_SECONDS: Final = 30.0
 """How long making a store may take."""
@@ -62,6 +72,8 @@ class Figures:
     """Seconds from a crash to the first answer after it."""
     starts: list[float] = field(default_factory=list[float])
     """Seconds from the start of a process to its first answer."""
+    ends: Counter[str] = field(default_factory=Counter[str])
+    """With which codes the coordinator ended by itself, and after what."""
     damage: Counter[str] = field(default_factory=Counter[str])
     """What crashes left in the git repository, before a start repaired it."""
     violations: list[str] = field(default_factory=list[str])
@@ -82,6 +94,8 @@ class Figures:
         for name, times in (("downtime", self.downtimes), ("start", self.starts)):
             if times:
                 yield f"{name} p50 {statistics.median(times):.2f} s, max {max(times):.2f} s"
+        if self.ends:
+            yield f"ended by itself: {_counts(self.ends)}"
         if self.damage:
             yield f"found in git before a start: {_counts(self.damage)}"
         yield f"{len(self.violations)} violations"
@@ -100,15 +114,18 @@ class _Stop(Exception):
 class _Scene:
     """One store, its coordinator, its clients, and what is known about them."""
 
-    def __init__(self, root: Path, scratch: Path, plan: Plan) -> None:
+    def __init__(
+        self, root: Path, scratch: Path, plan: Plan, *, disk_may_fail: bool = False
+    ) -> None:
         """Logs and clones go to `scratch`, which no power cut reaches."""
+        self._disk_may_fail = disk_may_fail
         self.root = root
         self.scratch = scratch
         self.plan = plan
         self.random = Random(plan.seed)
         self.cuts = Cuts()
-        self.ledger = Ledger(self.cuts)
-        self.checker = Checker(root, self.ledger)
+        self.ledger = Ledger(self.cuts, disk_may_fail=disk_may_fail)
+        self.checker = Checker(root, self.ledger, disk_may_fail=disk_may_fail)
         self.coordinator = Coordinator(root, scratch / "coordinator.log", plan.mutant)
         self.figures = Figures(plan.seed)
         self.clients: list[ClientProcess] = []
@@ -153,6 +170,7 @@ class _Scene:
             window=1 if int(name.partition("-")[2]) % 2 else self.random.randint(2, 8),
             think_ms=self.plan.think_ms,
             pid_started=self._lives,
+            disk_may_fail=self._disk_may_fail,
             continues=tuple(before),
         )
         before.append(str(log))
@@ -331,6 +349,66 @@ def _inflict(scene: _Scene, fault: str) -> None:
             time.sleep(random.uniform(0.0, 0.8))
             coordinator.kill()
         scene.start(began)
+
+
+# ---- failing system calls --------------------------------------------------------------------
+
+
+def run_faults(directory: Path, plan: Plan) -> Figures:
+    """Let system calls of the coordinator and of git fail while they serve.
+
+    It may go on, refuse, or end with the code that says that the disk failed; whichever it is,
+    what was acknowledged is there when it works again.
+    """
+    scene = _Scene(directory / "store", directory, plan, disk_may_fail=True)
+    random = scene.random
+    with _acting(scene):
+        scene.make()
+        scene.start()
+        scene.start_clients()
+        scene.await_pack()
+        left: list[Fault] = []
+        end = time.monotonic() + plan.seconds
+        while time.monotonic() < end:
+            # All of them once, in a random order, before any comes again.
+            left = left or random.sample(FAULTS, len(FAULTS))
+            scene.load(random.uniform(0.05, 0.3))
+            _let_fail(scene, left.pop())
+            scene.check_new()
+    return scene.sum_up()
+
+
+def _let_fail(scene: _Scene, fault: Fault) -> None:
+    coordinator = scene.coordinator
+    children = coordinator.git_children()
+    pids = [coordinator.pid] if fault.process == "coordinator" else children
+    if not pids:
+        return
+    injector = Injector(pids, fault, scene.random, scene.scratch / "strace.log")
+    try:
+        scene.load(scene.random.uniform(0.3, 1.2))
+    finally:
+        failed = injector.close()
+    if not failed:
+        scene.figures.faults["without a call that could fail"] += 1
+        return
+    scene.figures.faults[str(fault)] += 1
+    began = time.monotonic()
+    code = coordinator.ended()
+    if code is None:
+        # It may be on its way out.
+        coordinator.await_served(FAULT_SECONDS)
+        code = coordinator.ended()
+    if code is None:
+        return
+    scene.figures.ends[f"{code} after {fault}"] += 1
+    # SQLite tells a page that can not be read from one that is damaged no more than that.
+    damaged = fault.call == "pread64" and code == EXIT_DAMAGED
+    if code != EXIT_DISK_FAILED and not damaged:
+        scene.checker.accuse(f"{fault} ended the coordinator with {code}, not {EXIT_DISK_FAILED}")
+        scene.stop_if_broken()
+    scene.look_at_wreck()
+    scene.start(began)
 
 
 # ---- wounding the repository -----------------------------------------------------------------

@@ -39,6 +39,7 @@ from agent_trace_protocol import (
     Request,
     SessionKind,
     Transact,
+    Unavailable,
     parse_path,
 )
 
@@ -73,7 +74,8 @@ class Lookup:
         """Return what the core needs to know about a request.
 
         Raises:
-            AgentTraceError: a path is not valid, or what is on disk is damaged.
+            AgentTraceError: a path is not valid, what is on disk is damaged, or the files of the
+                store can not be looked at.
         """
         if isinstance(request, Open):
             return self._facts_of_open(state, session, request)
@@ -116,6 +118,10 @@ class Lookup:
             except InvalidPath as error:
                 facts.blocked[path] = error.message
                 continue
+            except OSError as error:
+                raise Unavailable(
+                    f"the files of the store can not be looked at: {error}; nothing was done"
+                ) from error
             if content is not None:
                 facts.files[path] = content
 

@@ -169,7 +169,10 @@ class SpoolDirectory:
         self._write(answers)
         if not taking:
             return []
-        self._adopt()
+        try:
+            self._adopt()
+        except OSError as error:
+            _log.warning("the spool can not be looked at: %s", error)
         found: list[Message] = []
         for connection in list(self._connections.values()):
             try:

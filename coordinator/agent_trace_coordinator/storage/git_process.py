@@ -38,6 +38,9 @@ ANSWER_SECONDS: Final = 30.0
 """A git process that does nothing at all for this long hangs: the slowest answer that was seen, a
 sync on a busy disk, took seconds."""
 
+PID_FILE_BYTES: Final = 256
+"""Of the file that names the git processes which run: more than there ever are at once."""
+
 LOCK_SECONDS: Final = 5.0
 """How long a killed git of an earlier life may take to be gone."""
 
@@ -162,7 +165,12 @@ class GitRunner:
         )
         pipe = Pipe(process, arguments[0], silence_seconds)
         self._pipes.append(pipe)
-        self._record_running()
+        try:
+            self._record_running()
+        except OSError:
+            # Nobody else would end it, and while it lives no other git is started.
+            pipe.kill()
+            raise
         return pipe
 
     def run(self, arguments: tuple[str, ...], silence_seconds: float) -> bytes:
@@ -179,8 +187,8 @@ class GitRunner:
         assert self._lock is not None
         self._pipes = [pipe for pipe in self._pipes if pipe.is_running]
         data = b" ".join(b"%d" % pipe.process_id for pipe in self._pipes)
-        os.ftruncate(self._lock, 0)
-        os.pwrite(self._lock, data, 0)
+        # Always as many bytes, and never none first: on a full disk what was there is written over.
+        os.pwrite(self._lock, data.ljust(PID_FILE_BYTES), 0)
 
     def _spawn(self, directory: Path, lock: int | None, *arguments: str) -> subprocess.Popen[bytes]:
         try:
@@ -209,6 +217,9 @@ class GitRunner:
         last of them is gone; the file says whom to end.
         """
         self.close()
+        for pipe in self._pipes:
+            # Left by a failure of ours; it holds the lock as one of an earlier life would.
+            pipe.kill()
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(self._directory / "git.pid", flags, 0o600)
         deadline = time.monotonic() + LOCK_SECONDS
@@ -218,7 +229,7 @@ class GitRunner:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
-                holders = os.pread(descriptor, 200, 0).split()
+                holders = os.pread(descriptor, PID_FILE_BYTES, 0).split()
                 if time.monotonic() > deadline:
                     os.close(descriptor)
                     names = ", ".join(holder.decode("ascii", "replace") for holder in holders)

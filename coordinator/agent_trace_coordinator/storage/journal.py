@@ -10,6 +10,7 @@ The writing side is called from one worker thread, never two.
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 import secrets
 import sqlite3
@@ -53,6 +54,8 @@ from .base import Entry
 from .lease_rows import LeaseRows, load_leases
 from .schema import SCHEMA_VERSION, connect, create_tables, decode, prepare_to_write, translate
 from .trace_rows import StatementRows, load_trace
+
+_log = logging.getLogger("agent_trace.journal")
 
 __all__ = ["Journal"]
 
@@ -413,6 +416,10 @@ class Journal:
             failure = translate(error)
             if isinstance(failure, JournalFull):
                 self._roll_back()
+            elif not isinstance(failure, JournalFailed):
+                # A page that can not be read in the middle of a batch is one more way in which the
+                # disk fails: SQLite says that the file is damaged, the next start says if it is.
+                failure = JournalFailed(str(failure))
             raise failure from error
         self._records_since_tidy += len(entries)
 
@@ -473,10 +480,17 @@ class Journal:
             JournalFailed: the disk failed.
         """
         self._records_since_tidy = 0
-        connection = connect(self._path, write=True)
+        try:
+            connection = connect(self._path, write=True)
+        except sqlite3.OperationalError as error:
+            # No descriptor is left, for one. The log grows until the next time.
+            _log.warning("the write-ahead log can not be copied now: %s", error)
+            return
         try:
             prepare_to_write(connection)
             _checkpoint(connection)
+        except sqlite3.Error as error:
+            raise JournalFailed(f"the write-ahead log can not be copied: {error}") from error
         finally:
             connection.close()
 

@@ -70,7 +70,13 @@ class StoreLock:
 
     def still_ours(self) -> bool:
         """Return whether the lock still keeps others out: false once its file was replaced."""
-        return self._descriptor is not None and self._is_at_path(self._descriptor)
+        if self._descriptor is None:
+            return False
+        try:
+            return self._is_at_path(self._descriptor)
+        except OSError:
+            # A disk that can not be looked at has not replaced anything.
+            return True
 
     def release(self) -> None:
         """Give the lock up. The file stays: removing it would race with the next holder."""
@@ -102,7 +108,7 @@ class StoreLock:
     def _is_at_path(self, descriptor: int) -> bool:
         try:
             there = os.lstat(self._path)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return False
         ours = os.fstat(descriptor)
         return (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)
