@@ -16,7 +16,9 @@ import anyio
 import pytest
 
 from agent_trace import Action, Agent, SessionInfo, connect
+from agent_trace.gateway.seats import Client, Naming
 from agent_trace.naming import memorable_name
+from agent_trace_protocol import AgentName, parse_agent_name
 from support.coordinator import Coordinator, running
 from support.mcp import COMMAND, called, refused, stdio_gateway
 
@@ -256,12 +258,34 @@ async def test_two_windows_of_one_host_are_two_agents_and_a_given_name_is_one_on
     assert [line.split()[-1] for line in listed.splitlines()] == ["some-code", "some-code-2"]
 
 
-async def test_the_environment_names_the_agent(coordinator: Coordinator) -> None:
-    root = coordinator.root
-    for variable, name in (
-        ("CLAUDE_CODE_SESSION_ID", memorable_name("CLAUDE_CODE_SESSION_ID=seven")),
-        ("AGENT_TRACE_AGENT", "seven"),
-    ):
-        async with stdio_gateway(root, environment={variable: "seven"}) as client:
-            await called(client, "write_file", path=f"{variable}.md", content="x\n")
-            assert (await called(client, "list_documents", prefix=variable)).endswith(f" {name}")
+@pytest.mark.parametrize(
+    ("given", "environment", "client", "name", "exact"),
+    [
+        ("planner", {"AGENT_TRACE_AGENT": "other"}, "Some Code", "planner", True),
+        (None, {"AGENT_TRACE_AGENT": "other"}, "Some Code", "other", True),
+        (
+            None,
+            {"CLAUDE_CODE_SESSION_ID": "seven"},
+            "Some Code",
+            memorable_name("CLAUDE_CODE_SESSION_ID=seven"),
+            False,
+        ),
+        (None, {}, "Some Code/2 (beta)", "some-code-2-beta", False),
+        (None, {}, "...", "mcp-client", False),
+        (None, {}, "system", "mcp-client", False),
+        (None, {}, "", "mcp-client", False),
+    ],
+)
+def test_an_agent_is_named_by_what_is_nearest(
+    given: str | None, environment: dict[str, str], client: str, name: str, exact: bool
+) -> None:
+    naming = Naming.find(Client(client), given, environment)
+    assert (naming.wanted, naming.exact) == (name, exact)
+
+
+def test_namesakes_are_numbered_within_the_length_of_names() -> None:
+    assert list(Naming(AgentName("a"), True).candidates()) == ["a"]
+    names = list(Naming(AgentName("x" * 64), False).candidates())
+    assert names[1] == "x" * 62 + "-2"
+    assert len(names) == len(set(names)) == 64
+    assert all(parse_agent_name(name) for name in names)

@@ -156,17 +156,17 @@ def test_a_gateway_that_may_not_listen_says_so_and_ends(root: Path) -> None:
     assert run.stderr.startswith("error: listening on 0.0.0.0 lets other machines in")
 
 
-def test_a_token_file_is_made_for_its_owner_only_and_used_again(root: Path, tmp_path: Path) -> None:
+def test_a_token_file_is_made_for_its_owner_only_and_used_again(tmp_path: Path) -> None:
     file = tmp_path / "token"
-    with http_gateway(root, "--token-file", str(file)) as first:
-        # It is in the file, so nobody needs to be shown it.
-        assert first.token == ""
-        assert file.stat().st_mode & 0o777 == 0o600
-        made = file.read_text().strip()
-        assert len(made) == 43
-    with http_gateway(root, "--token-file", str(file)) as again:
-        answer = httpx2.post(again.url, headers={"Authorization": f"Bearer {made}"})
-        assert answer.status_code != 401
+    first = Token.find(str(file))
+    assert file.stat().st_mode & 0o777 == 0o600
+    made = file.read_text().strip()
+    assert len(made) == 43
+    # It is in the file, so nobody needs to be shown it.
+    assert first.shown == ""
+    assert Token.find(str(file)) == first
+    assert first.proves(f"Bearer {made}") and first.proves(f"bearer  {made}")
+    assert not first.proves(f"Bearer {made[:-1]}") and not first.proves(f"Basic {made}")
 
 
 def test_it_ends_its_sessions_and_itself_when_told_to(root: Path) -> None:

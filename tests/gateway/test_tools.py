@@ -334,6 +334,11 @@ async def test_a_wait_that_its_client_gives_up_is_over(client: Client) -> None:
         )
 
 
+async def test_a_wait_for_what_can_not_be_is_refused(client: Client) -> None:
+    said = await refused(client, "wait_for_change", path="../x", timeout_seconds=5)
+    assert said.startswith("invalid_path: ")
+
+
 # ---- what is asked wrongly --------------------------------------------------------------------
 
 

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from agent_trace.calls.following import CHANGES
-from agent_trace_protocol import LeaseInfo, LogEntry, NotFound
+from agent_trace_protocol import AgentTraceError, LeaseInfo, LogEntry, NotFound
 from agent_trace_protocol.limits import LEASE_SECONDS_DEFAULT
 
 from .reading import HistoryEntry, event_line, history_entry
@@ -22,6 +22,10 @@ LEASE_WAIT_SECONDS_MAX: Final = 300.0
 
 PROGRESS_SECONDS: Final = 5.0
 """How often a client that waits hears that somebody is there."""
+
+ASK_SECONDS: Final = 10.0
+"""How long one request to the coordinator waits: what a client has given up is under way, and
+counts against what its session may have under way, for no longer than this."""
 
 _FULL: Final = frozenset({Profile.FULL})
 
@@ -118,18 +122,28 @@ async def wait_for_change(call: Call, given: WaitForChange) -> Outcome:
     async def wait(cursor: int) -> int:
         while not others:
             page = await call.agent.event_page(
-                cursor, wait_seconds=given.timeout_seconds, path=given.path, actions=CHANGES
+                cursor,
+                wait_seconds=min(given.timeout_seconds, ASK_SECONDS),
+                path=given.path,
+                actions=CHANGES,
             )
             cursor = page.cursor
             # What the caller did itself is no news to it.
             others.extend(each for each in page.events if each.session != call.agent.session_id)
         return cursor
 
+    refusal: AgentTraceError | None = None
     async with anyio.create_task_group() as group:
         group.start_soon(_report_waiting, call, given)
-        with anyio.move_on_after(given.timeout_seconds):
-            cursor = await wait(cursor)
+        try:
+            with anyio.move_on_after(given.timeout_seconds):
+                cursor = await wait(cursor)
+        except AgentTraceError as error:
+            # The task group would wrap it in a group of its own.
+            refusal = error
         group.cancel_scope.cancel()
+    if refusal is not None:
+        raise refusal
     lines = [event_line(each) for each in others] or ["nothing changed"]
     lines.append(f"next: wait_for_change(since={cursor})")
     return Outcome("\n".join(lines), Changes(cursor, [history_entry(each) for each in others]))

@@ -7,6 +7,7 @@ end that somebody else has decided (evicted, superseded) is final.
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 from collections import OrderedDict
@@ -36,6 +37,7 @@ from agent_trace_protocol import (
     SessionError,
     SessionKind,
     TooMany,
+    Unavailable,
     parse_agent_name,
 )
 from agent_trace_protocol.limits import AGENT_NAME_LENGTH_MAX
@@ -147,8 +149,10 @@ class Seat:
             AgentTraceError: it can not be opened, or somebody has ended it for good.
         """
         async with self._opening:
+            if self._seats.leaving:
+                raise Unavailable("this gateway is leaving")
             if self._final is not None:
-                raise self._final
+                raise copy.copy(self._final)
             if self._agent is None:
                 await self._open()
             assert self._agent is not None
@@ -288,6 +292,8 @@ class Seats:
         self._exact = exact
         self._seats: OrderedDict[str, Seat] = OrderedDict()
         self._group: anyio.abc.TaskGroup | None = None
+        self.leaving = False
+        """Whether no session is opened any more."""
 
     @property
     def group(self) -> anyio.abc.TaskGroup:
@@ -310,7 +316,8 @@ class Seats:
                 group.cancel_scope.cancel()
 
     async def leave(self) -> None:
-        """End all sessions at the coordinator; also if the caller is cancelled."""
+        """End all sessions at the coordinator, for good; also if the caller is cancelled."""
+        self.leaving = True
         with anyio.CancelScope(shield=True):
             async with anyio.create_task_group() as group:
                 for seat in self._seats.values():
