@@ -18,7 +18,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test check bench conformance dist clean
+.PHONY: help demo test check bench conformance dist hosts clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ dist: $(DEV) ## Build wheel and sdist, install each into an empty environment an
 	@$(BIN)/python -m build --outdir dist . >/dev/null
 	@echo "==> Installing and using what was built"
 	@PYTHONPATH=tests $(BIN)/python -m distribution dist
+
+hosts: $(DEV) ## Start real agent hosts from npm with what setup writes (ARGS="claude --programs DIR")
+	@PYTHONPATH=tests $(BIN)/python -m hosts $(ARGS)
 
 clean: ## Remove .venv, caches and build products
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -254,8 +254,13 @@ def test_a_host_s_own_program_is_asked_first_and_looked_after(
     )
     made = plan(HOSTS["claude"], Scope.USER, project, hooks=False)
     assert made.carry_out() == (Done.BY_PROGRAM,)
-    made = plan_removal(HOSTS["claude"], Scope.USER, project)
-    assert made.carry_out()[0] is Done.BY_PROGRAM
+    # It has changed nothing else, so the file becomes what it was without its help: none.
+    assert plan_removal(HOSTS["claude"], Scope.USER, project).carry_out()[0] is Done.WRITTEN
+    assert not (home / ".claude.json").exists()
+    made.carry_out()
+    with (home / ".claude.json").open("a", encoding="utf-8") as file:
+        file.write("// mine\n")
+    assert plan_removal(HOSTS["claude"], Scope.USER, project).carry_out()[0] is Done.BY_PROGRAM
     assert (home / ".claude.json").read_text(encoding="utf-8") == "{}\n"
 
 

@@ -156,6 +156,7 @@ class Plan:
         if self.removing and change is not None and files.original(step.path, change.before)[0]:
             # We wrote it, and it is as we wrote it: nobody takes that back better.
             return False
+        before = files.read(step.path)
         try:
             subprocess.run(
                 step.program,
@@ -166,8 +167,25 @@ class Plan:
             )
         except (OSError, subprocess.SubprocessError):
             return False
-        files.forget(step.path)
-        return _unchanged(step, files.read(step.path))
+        after = files.read(step.path)
+        if not self.removing and after is not None and self._added_only(step.path, before, after):
+            files.note(step.path, before, after)
+        else:
+            files.forget(step.path)
+        return _unchanged(step, after)
+
+    def _added_only(self, path: Path, before: str | None, after: str) -> bool:
+        """Return whether a program has added our server to a file and changed nothing else."""
+        without = _judged(path, partial(_without_server, _is_toml(path), self.host.key), after)
+        return _value(path, without) == _value(path, before or "")
+
+
+def _is_toml(path: Path) -> bool:
+    return path.suffix == ".toml"
+
+
+def _value(path: Path, text: str) -> object:
+    return toml_text.get_value(text, ()) if _is_toml(path) else Document(text).value
 
 
 def _unchanged(step: Step, text: str | None) -> bool:
@@ -240,7 +258,7 @@ def plan_removal(host: Host, scope: Scope, project: Path) -> Plan:
         found = shutil.which(host.program) if host.program else None
         if found is not None and host.remove is not None and scope in host.program_scopes:
             program = (found, *host.remove(scope))
-        edit = partial(_without_server, servers.suffix == ".toml", host.key)
+        edit = partial(_without_server, _is_toml(servers), host.key)
         steps.append(Step(What.SERVER, servers, edit, program))
     hook_path = host.hooks.path(scope, project)
     if host.hook_style is not None and hook_path is not None:
@@ -282,7 +300,7 @@ def _store_arguments(host: Host, scope: Scope, project: Path, store: str) -> lis
 
 def _server_edit(host: Host, path: Path, command: list[str]) -> Edit:
     wanted: dict[str, Json] = {**dict(host.extra), "command": command[0], "args": [*command[1:]]}
-    if path.suffix == ".toml":
+    if _is_toml(path):
         return partial(_with_toml_server, host.key, wanted)
     return partial(_with_json_server, host.key, wanted)
 
