@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-import tomlkit
-from tomlkit.exceptions import TOMLKitError
+if TYPE_CHECKING:
+    import tomlkit
 
 __all__ = ["MalformedToml", "get_value", "remove_value", "set_value"]
 
@@ -16,6 +16,10 @@ class MalformedToml(ValueError):
 
 
 def _parse(text: str) -> tomlkit.TOMLDocument:
+    # One host of all has TOML, and the hook, which all of them wait for, has none.
+    import tomlkit  # noqa: PLC0415
+    from tomlkit.exceptions import TOMLKitError  # noqa: PLC0415
+
     try:
         return tomlkit.parse(text)
     except (TOMLKitError, ValueError) as error:
@@ -34,6 +38,8 @@ def get_value(text: str, path: Sequence[str]) -> object:
 
 def set_value(text: str, path: Sequence[str], value: dict[str, object]) -> str:
     """Return the text with a table at `path`. Raises `MalformedToml`."""
+    import tomlkit  # noqa: PLC0415 - as above
+
     document = _parse(text)
     container: Any = document
     for key in path[:-1]:
@@ -47,7 +53,7 @@ def set_value(text: str, path: Sequence[str], value: dict[str, object]) -> str:
     for name, each in value.items():
         table[name] = each
     container[path[-1]] = table
-    return tomlkit.dumps(document)
+    return document.as_string()
 
 
 def _is_table(value: object) -> bool:
@@ -71,4 +77,4 @@ def remove_value(text: str, path: Sequence[str]) -> str:
     del container[path[-1]]
     if len(path) == 2 and not container:
         del document[path[0]]
-    return tomlkit.dumps(document)
+    return document.as_string()
