@@ -35,6 +35,7 @@ from .calls.leasing import Leasing
 from .calls.overview import Overview
 from .calls.reading import Reading
 from .calls.rights import Rights
+from .calls.search import Searching
 from .calls.trace import Trace
 from .config import Settings, find_identity, find_target
 from .connector import SpoolConnector, connector_of
@@ -44,7 +45,7 @@ from .transport.base import Connector
 __all__ = ["Agent", "connect", "connect_with", "new_key"]
 
 
-class Agent(Documents, History, Leasing, Reading, Rights, Overview, Following, Trace):
+class Agent(Documents, History, Leasing, Reading, Rights, Overview, Following, Searching, Trace):
     """A connected agent or user. Made by `connect`; may be used by many tasks at once."""
 
     @property

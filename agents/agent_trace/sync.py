@@ -152,6 +152,7 @@ class SyncAgent:
     release = _blocking(Agent.release)
     leases = _blocking(Agent.leases)
     event_page = _blocking(Agent.event_page)
+    search = _blocking(Agent.search)
     refresh = _blocking(Agent.refresh)
     steer = _blocking(Agent.steer)
     drop_statement = _blocking(Agent.drop_statement)

@@ -33,6 +33,7 @@ __all__ = [
     "PATH_DEPTH_MAX",
     "PATH_SEGMENT_BYTES_MAX",
     "REASON_LENGTH_MAX",
+    "SEARCH_HITS_MAX",
     "SESSION_KEY_BYTES",
     "TAGS_MAX",
     "TAG_LENGTH_MAX",
@@ -112,6 +113,9 @@ SESSION_KEY_BYTES: Final = 16
 
 STATEMENT_LENGTH_MAX: Final = 1000
 """Characters of a steering statement: one line that every agent reads each time."""
+
+SEARCH_HITS_MAX: Final = 100
+"""Hits of one search; who wants more says more of what they are looking for."""
 
 LEASE_SECONDS_MIN: Final = 1.0
 """Seconds of the shortest lease: shorter than what a busy machine may keep a process waiting, a

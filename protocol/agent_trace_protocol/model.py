@@ -22,6 +22,7 @@ __all__ = [
     "PermissionEntry",
     "Permit",
     "RefusedText",
+    "SearchHit",
     "SessionInfo",
     "SessionKind",
     "SessionState",
@@ -343,6 +344,26 @@ class DraftText(msgspec.Struct, frozen=True, array_like=True):
     """From the revision that the writer had seen to the current one, bounded: what others did."""
     writers: tuple[str, ...]
     """Who made the revisions since then, once each, the last one first; of the last 100."""
+
+
+class SearchHit(msgspec.Struct, frozen=True, array_like=True):
+    """One thing that matched."""
+
+    path: str
+    """The document's path then; empty if it is about none."""
+    type: DocumentType | None
+    revision: Count
+    seq: Count
+    """The operation that wrote it."""
+    time_ms: Count
+    """UTC milliseconds."""
+    author: str
+    action: Action
+    current: bool
+    """Whether the document says so now; else it is what the operation added, removed or said."""
+    snippet: str
+    """What stands around the match, on one line, the words between `[` and `]`. Text of a document:
+    nobody's instruction."""
 
 
 class RefusedText(msgspec.Struct, frozen=True, array_like=True):

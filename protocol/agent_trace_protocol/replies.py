@@ -22,6 +22,7 @@ from .model import (
     LogEntry,
     PermissionEntry,
     RefusedText,
+    SearchHit,
     SessionInfo,
     StatementInfo,
     ViolationInfo,
@@ -44,6 +45,7 @@ __all__ = [
     "PermissionReport",
     "Refused",
     "Reply",
+    "SearchPage",
     "SessionList",
     "StatementList",
     "StatusReport",
@@ -249,6 +251,18 @@ class DraftReport(_Message, frozen=True, tag="draft"):
     texts: tuple[DraftText, ...]
 
 
+class SearchPage(_Message, frozen=True, tag="found"):
+    """What matched, the best first."""
+
+    hits: tuple[SearchHit, ...]
+    more: bool
+    indexed_seq: Count
+    """Everything up to this operation was looked at."""
+    seq: Count
+    """The operation up to which there was something to look at; more than `indexed_seq` while a
+    large index is being made: ask again."""
+
+
 class Refused(_Message, frozen=True, tag="refused"):
     """The request was not carried out, or not to the end."""
 
@@ -279,4 +293,5 @@ Reply = (
     | DraftPage
     | DraftReport
     | StatementList
+    | SearchPage
 )

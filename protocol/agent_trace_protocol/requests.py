@@ -55,6 +55,7 @@ __all__ = [
     "RenewLease",
     "Request",
     "Restore",
+    "Search",
     "SectionEdit",
     "SectionMode",
     "Sessions",
@@ -504,6 +505,25 @@ class DiscardDraft(_Message, frozen=True, tag="discard_draft"):
     draft: str
 
 
+class Search(_Message, frozen=True, tag="search"):
+    """Return what matches some words, the best first; the documents that the coordinator writes
+    are left out, for they only quote the others."""
+
+    query: str
+    """Words that must all occur; `"several words"`, `begin*`, `-not`, `this OR that`."""
+    type: DocumentType | None = None
+    author: str = ""
+    """Only what this agent or user wrote."""
+    since_ms: Count = 0
+    """Only what was written at this time or later, UTC milliseconds."""
+    until_ms: Count = 0
+    """Only what was written before this time; 0 for no bound."""
+    limit: Count = 20
+    """At most so many, up to 100."""
+    history: bool = False
+    """Also what was added and removed in the past, late texts, refusals and messages."""
+
+
 class Stop(_Message, frozen=True, tag="stop"):
     """Ask the coordinator to finish its work and leave. Users only."""
 
@@ -545,4 +565,5 @@ Request = (
     | Steer
     | DropStatement
     | ListStatements
+    | Search
 )

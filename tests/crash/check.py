@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from agent_trace_coordinator.core.generated_names import protecting_type
 from agent_trace_coordinator.core.records import (
     Changed,
     Drafted,
@@ -26,6 +27,7 @@ from agent_trace_coordinator.core.records import (
     Violated,
     decode_record,
 )
+from agent_trace_coordinator.core.trace_state import is_generated
 from agent_trace_coordinator.storage.escaping import ForeignCommit
 from agent_trace_coordinator.storage.trailers import CommitTrailers, parse_trailers
 from agent_trace_protocol import Actor, Committed, Put, Refused
@@ -89,6 +91,8 @@ class Checker:
         self._open: dict[str, Session] = {}
         self._ended: set[str] = set()
         self._modelled = True
+        self._generated: dict[str, bytes] = {}
+        """What the coordinator wrote by itself, by path."""
         self._named: dict[str, int] = {}
         """Seqs of the commit ids that were handed out and not looked for in git yet."""
 
@@ -155,9 +159,52 @@ class Checker:
             record.time_ms < before.record.time_ms or record.epoch < before.record.epoch
         ):
             self.accuse(f"operation {seq} has an earlier time or epoch than the one before")
+        if is_generated(record):
+            self._take_generated(line)
+            return
         session = self._check_session(record)
         if session is not None and record.request:
             self._check_request(session, line)
+
+    def _take_generated(self, line: Line) -> None:
+        """The coordinator wrote documents of its own: nobody asked, and nobody else's change."""
+        record, body = line.record, line.record.body
+        assert isinstance(body, Changed)
+        if record.session or record.request or record.author != "system":
+            self.accuse(f"operation {record.seq} is generated, and has an author or a session")
+        path = self.root / STORE_DIRECTORY / "state.db"
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
+            for change in body.changes:
+                if protecting_type(change.path) is None:
+                    self.accuse(f"operation {record.seq} writes {change.path}, which is not ours")
+                (data,) = connection.execute(
+                    "SELECT data FROM content WHERE key = ?", (change.content_key,)
+                ).fetchone()
+                log = change.path.startswith("logs/")
+                if log and not data.startswith(self._generated.get(change.path, b"")):
+                    self.accuse(f"operation {record.seq} changes what {change.path} had said")
+                self._generated[change.path] = data
+                line.tree[change.path] = blob_id(data)
+
+    def _check_logs(self) -> None:
+        """Each change of a session stands in its log once, in order."""
+        told: dict[str, list[int]] = {}
+        for path in sorted(self._generated, key=_part):
+            name = re.sub(r"(?:\.[0-9]+)?\.md$", "", path)
+            seqs = re.findall(rb"^- ([0-9]+) ", self._generated[path], re.MULTILINE)
+            if path.startswith("logs/"):
+                told.setdefault(name, []).extend(map(int, seqs))
+        wanted: dict[str, list[int]] = {}
+        for line in self.lines:
+            record = line.record
+            if isinstance(record.body, Changed) and record.session:
+                wanted.setdefault(f"logs/{record.author}-{record.session}", []).extend(
+                    [record.seq] * len(record.body.changes)
+                )
+        for name, seqs in wanted.items():
+            changes = set(seqs)
+            if [seq for seq in told.get(name, []) if seq in changes] != seqs:
+                self.accuse(f"{name}.md does not have each change of its session once, in order")
 
     def _check_session(self, record: Record) -> Session | None:
         session = self.ledger.sessions.get(record.session)
@@ -325,6 +372,8 @@ class Checker:
         except GitBroken as error:
             self.accuse(str(error))
         self._check_files()
+        if self._generated:
+            self._check_logs()
 
     def _check_real_time(self) -> None:
         """An answer that came before another call was made belongs to an earlier operation."""
@@ -436,7 +485,8 @@ class Checker:
             )
 
     def _contents(self) -> dict[str, bytes]:
-        return {path: held.content for path, held in self.documents.documents.items()}
+        theirs = {path: held.content for path, held in self.documents.documents.items()}
+        return theirs | self._generated
 
     def _differences(self, files: dict[str, bytes]) -> str:
         contents = self._contents()
@@ -470,7 +520,10 @@ def _compare_commit(line: Line, author: str, message: str) -> str:
     record = line.record
     domain = _DOMAINS[record.actor]
     seconds = record.time_ms // 1000
-    if author != f"{record.author} <{record.author}@{domain}> {seconds} +0000":
+    who = f"{record.author} <{record.author}@{domain}>"
+    if record.actor is Actor.SYSTEM:
+        who = "agent-trace <coordinator@agent-trace.invalid>"
+    if author != f"{who} {seconds} +0000":
         return f"its author is {author}"
     try:
         trailers = parse_trailers(message)
@@ -479,6 +532,12 @@ def _compare_commit(line: Line, author: str, message: str) -> str:
     if trailers != CommitTrailers(record, line.chain):
         return f"its trailers do not say what the record says: {record}"
     return ""
+
+
+def _part(path: str) -> tuple[str, int]:
+    """Return by what the parts of a log come in their order."""
+    found = re.fullmatch(r"(.*?)(?:\.([0-9]+))?\.md", path)
+    return (path, 1) if found is None else (found[1], int(found[2] or 1))
 
 
 @dataclass(frozen=True, slots=True)

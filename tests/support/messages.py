@@ -88,6 +88,9 @@ from agent_trace_protocol import (
     Request,
     RequestEnvelope,
     Restore,
+    Search,
+    SearchHit,
+    SearchPage,
     SectionEdit,
     SectionMode,
     SessionInfo,
@@ -326,6 +329,11 @@ SAMPLES: Final = (
     Sample("Drafts", "request", Drafts(42, 50, "planner", "plan.md")),
     Sample("ShowDraft", "request", ShowDraft("draft-17")),
     Sample("DiscardDraft", "request", DiscardDraft("draft-17")),
+    Sample(
+        "Search",
+        "request",
+        Search("lease OR lock", DocumentType.PLAN, "planner", 1_700_000_000_000, 0, 20, True),
+    ),
     Sample("Opened", "reply", Opened(_SESSION, 1, 3, "store", 2.5, 10.0, 1 << 20, 8, "")),
     Sample("Done", "reply", Done()),
     Sample(
@@ -511,6 +519,28 @@ SAMPLES: Final = (
             True,
             (PermissionEntry(DocumentType.REFERENCE, "modify", Permit.NO, "only users write it"),),
             (GrantInfo("api.md", "planner", 12.5, "ada", 18),),
+        ),
+    ),
+    Sample(
+        "SearchPage",
+        "reply",
+        SearchPage(
+            (
+                SearchHit(
+                    "plan.md",
+                    DocumentType.PLAN,
+                    3,
+                    42,
+                    1_700_000_000_000,
+                    "planner",
+                    Action.EDIT,
+                    True,
+                    "who holds the [lease]",
+                ),
+            ),
+            False,
+            42,
+            42,
         ),
     ),
     Sample(

@@ -56,6 +56,7 @@ _COMMANDS: Final = {
     "blame": "history",
     "export": "history",
     "mcp": "gateway",
+    "search": "searching",
     "context": "context",
     "setup": "hosts",
     "hook": "hosts",

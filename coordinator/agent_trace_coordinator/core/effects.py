@@ -19,6 +19,7 @@ from agent_trace_protocol import (
     Events,
     Log,
     Reply,
+    Search,
     SessionInfo,
     Sessions,
     ShowDocument,
@@ -40,6 +41,7 @@ __all__ = [
     "AnswerHistory",
     "AnswerQuery",
     "AnswerSessions",
+    "AnswerSearch",
     "AnswerStatus",
     "AnswerViolation",
     "Append",
@@ -106,6 +108,14 @@ class AnswerHistory:
     after: int
     report: DocumentReport | None = None
     """What is known of it in memory, to be completed."""
+
+
+@dataclass(slots=True, frozen=True)
+class AnswerSearch:
+    """Answer from the full-text index, when it has everything up to `after`."""
+
+    request: Search
+    after: int
 
 
 @dataclass(slots=True, frozen=True)
@@ -181,6 +191,7 @@ Effect = (
     | AnswerContent
     | AnswerQuery
     | AnswerHistory
+    | AnswerSearch
     | AnswerStatus
     | AnswerDrafts
     | AnswerSessions

@@ -44,6 +44,7 @@ from agent_trace_protocol import (
     ReleaseLease,
     RenewLease,
     Request,
+    Search,
     Sessions,
     SessionSuperseded,
     SessionUnknown,
@@ -81,7 +82,15 @@ from .sessions import begin, check_resumed, check_version, due, extend
 from .state import SessionEntry, State
 from .steering import list_statements, steer
 from .transactions import repeat, transact
-from .views import list_documents, list_sessions, read, read_events, read_log, read_status
+from .views import (
+    list_documents,
+    list_sessions,
+    read,
+    read_events,
+    read_log,
+    read_status,
+    search,
+)
 
 __all__ = ["step"]
 
@@ -188,6 +197,8 @@ def _answer(
             return [Answer(list_leases(state, request, now), state.seq)]
         case Diff() | Blame() | ShowDocument() | Snapshot() | Traces():
             return [ask_history(state, request, now)]
+        case Search():
+            return [search(state, request)]
         case Events():
             return [read_events(state, request)]
         case RefreshDocuments():

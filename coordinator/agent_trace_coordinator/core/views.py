@@ -15,6 +15,7 @@ from agent_trace_protocol import (
     NotFound,
     Page,
     Read,
+    Search,
     SessionList,
     Sessions,
     SessionState,
@@ -22,12 +23,21 @@ from agent_trace_protocol import (
     parse_pattern,
     parse_tag,
 )
-from agent_trace_protocol.limits import EVENTS_WAIT_SECONDS_MAX, PAGE_ENTRIES_MAX
+from agent_trace_protocol.limits import EVENTS_WAIT_SECONDS_MAX, PAGE_ENTRIES_MAX, SEARCH_HITS_MAX
 
-from .effects import Answer, AnswerContent, AnswerEvents, AnswerQuery, AnswerSessions, AnswerStatus
+from .effects import (
+    Answer,
+    AnswerContent,
+    AnswerEvents,
+    AnswerQuery,
+    AnswerSearch,
+    AnswerSessions,
+    AnswerStatus,
+)
 from .generated import is_rendered, read_generated
 from .inputs import Facts, Now
 from .records import Annotation
+from .search_query import match_expression
 from .sessions import info_of, session_state
 from .state import DocumentState, State
 
@@ -39,6 +49,7 @@ __all__ = [
     "read_events",
     "read_log",
     "read_status",
+    "search",
 ]
 
 
@@ -92,6 +103,14 @@ def read_log(state: State, request: Log) -> AnswerQuery:
             raise NotFound(f"there is no document {path}, and none was deleted from there")
         document = found.id
     return AnswerQuery(request, document, state.seq)
+
+
+def search(state: State, request: Search) -> AnswerSearch:
+    """Return that a search is to be made, if the query can be understood."""
+    if not 1 <= request.limit <= SEARCH_HITS_MAX:
+        raise InvalidRequest(f"a search has 1 to {SEARCH_HITS_MAX} hits, not {request.limit}")
+    match_expression(request.query)
+    return AnswerSearch(request, state.seq)
 
 
 def _limit(limit: int) -> int:

@@ -35,6 +35,7 @@ from agent_trace_protocol import (
 )
 
 from .history import History
+from .search_stage import SearchStage
 
 __all__ = ["Queries", "RepositoryFigures"]
 
@@ -64,10 +65,12 @@ class Queries:
         endpoint: str,
         repository: Callable[[], RepositoryFigures],
         history: HistoryIndex | None = None,
+        search: SearchStage | None = None,
     ) -> None:
         """`index` and `history` belong to these queries alone; `repository` is called in the
         worker thread."""
         self.history = None if history is None else History(history, self.commit)
+        self.search = search
         self._index = index
         self._root = root
         self._endpoint = endpoint

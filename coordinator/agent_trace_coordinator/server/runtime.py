@@ -25,6 +25,7 @@ from agent_trace_coordinator.core.effects import (
     AnswerEvents,
     AnswerHistory,
     AnswerQuery,
+    AnswerSearch,
     AnswerSessions,
     AnswerStatus,
     AnswerViolation,
@@ -128,7 +129,7 @@ class Sender(Protocol):
         ...
 
 
-_Query = AnswerQuery | AnswerSessions | AnswerStatus | AnswerDrafts
+_Query = AnswerQuery | AnswerSearch | AnswerSessions | AnswerStatus | AnswerDrafts
 
 
 @dataclass(slots=True, frozen=True)
@@ -389,7 +390,7 @@ class Runtime:
                     self._answer_query(peer, number, effect)
                 case AnswerHistory():
                     self._answer_history(peer, number, effect)
-                case AnswerSessions() | AnswerStatus() | AnswerDrafts():
+                case AnswerSearch() | AnswerSessions() | AnswerStatus() | AnswerDrafts():
                     start = partial(self._start_query, peer, number, effect)
                     self._when_durable(effect.after, peer, number, start)
                 case AnswerEvents():
@@ -619,6 +620,9 @@ class Runtime:
                 return LogPage(tuple(entries), more)
             case AnswerDrafts():
                 return await self._queries.drafts(query)
+            case AnswerSearch():
+                assert self._queries.search is not None, "whoever has no index is not asked"
+                return await self._queries.search.answer(query.request, query.after)
             case AnswerStatus():
                 trouble = self._read_only or self._git.failure or self._files.failure
                 store, epoch = self._state.store, self._state.epoch

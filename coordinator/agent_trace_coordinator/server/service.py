@@ -37,6 +37,7 @@ from agent_trace_coordinator.storage.recovery import (
     replay_to_git,
     restore_files,
 )
+from agent_trace_coordinator.storage.search import SearchIndex
 from agent_trace_coordinator.storage.store import Store, StoreConfig, load_config, open_store
 from agent_trace_coordinator.storage.worktree import FileTree
 from agent_trace_protocol.layout import EXIT_DISK_FAILED, SPOOL_DIRECTORY, EndpointInfo, StoppedInfo
@@ -61,6 +62,7 @@ from .mirror_stage import MirrorStage
 from .quarantine_stage import QuarantineStage
 from .queries import Queries, RepositoryFigures
 from .runtime import Runtime
+from .search_stage import SearchStage
 from .sockets import Router
 from .spool import Spool
 from .watcher import Watcher
@@ -150,10 +152,10 @@ def _serve(
     state = load()
     history_index = HistoryIndex(store.state_db)
     stack.callback(history_index.close)
-    lookup_index, git_index, query_index, quarantine_index = (
-        Index(store.state_db) for _ in range(4)
+    lookup_index, git_index, query_index, quarantine_index, search_source = (
+        Index(store.state_db) for _ in range(5)
     )
-    for index in (lookup_index, git_index, query_index, quarantine_index):
+    for index in (lookup_index, git_index, query_index, quarantine_index, search_source):
         stack.callback(index.close)
 
     history = GitHistory(store.root, known_commits=journal.known_commits)
@@ -233,6 +235,7 @@ def _serve(
         mirror.add(batch)
         generated.add(batch)
         manifest.add(batch)
+        search.add(batch)
 
     stage = JournalStage(
         journal,
@@ -241,6 +244,9 @@ def _serve(
         on_full=on_full,
         on_healed=lambda: runtime.on_healed(),
     )
+    search_index = SearchIndex(store.search_db, search_source)
+    stack.callback(search_index.close)
+    search = SearchStage(search_index, lambda: stage.durable_seq)
     router = Router(lambda peer, frames: runtime.receive(peer, frames), lambda: runtime.crowded)
     stack.callback(router.close)
     spool = Spool(
@@ -255,7 +261,7 @@ def _serve(
         stage,
         git,
         files,
-        Queries(query_index, store.root, endpoint, figures, history_index),
+        Queries(query_index, store.root, endpoint, figures, history_index, search),
         ways,
         read_clock,
         reload=load,
@@ -277,7 +283,7 @@ def _serve(
     gc.collect()
     gc.freeze()
     _log.info("serving %s at operation %d", store.root, state.seq)
-    beside = [quarantine.run, watcher.run, mirror.run, manifest.run, spool.run]
+    beside = [quarantine.run, watcher.run, mirror.run, manifest.run, spool.run, search.run]
     if rules.generated:
         if state.trace.fresh:
             # A crash came between a write and what is generated from it.

@@ -92,6 +92,11 @@ class Index:
         assert isinstance(row[0], bytes)
         return decode(seq, row[0])
 
+    def chain(self, seq: int) -> bytes:
+        """Return the chain hash up to an operation; empty if there is none."""
+        row = self._one("SELECT chain FROM journal WHERE seq = ?", seq)
+        return b"" if row is None or not isinstance(row[0], bytes) else row[0]
+
     def request(self, session: str, number: int) -> Record | None:
         """Return the record that a request made, if it made one."""
         row = self._one(

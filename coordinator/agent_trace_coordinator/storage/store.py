@@ -144,6 +144,11 @@ class Store:
         return self.directory / "state.db"
 
     @property
+    def search_db(self) -> Path:
+        """The full-text index; made anew when it is missing."""
+        return self.directory / "search.db"
+
+    @property
     def repo(self) -> Path:
         """The git directory."""
         return self.directory / "repo"
