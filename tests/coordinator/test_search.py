@@ -85,7 +85,7 @@ def test_documents_are_found_by_what_they_say_now(library: Library) -> None:
     member = library.desk.member()
     texts(member)
     assert library.paths("importer") == ["plan.md"]
-    assert library.paths("end*") == ["notes/lease.md", "notes/lock.md"]
+    assert library.paths("end*") == ["notes/lock.md", "notes/lease.md"]
     assert library.paths("lease OR lock holder") == ["notes/lease.md"]
     assert library.paths("a -holder") == ["notes/lock.md"]
     assert library.paths('"no end"') == ["notes/lock.md"]

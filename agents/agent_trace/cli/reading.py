@@ -13,6 +13,7 @@ from agent_trace.moments import moment
 from agent_trace.results import Document
 from agent_trace_protocol import (
     Action,
+    Actor,
     DocumentInfo,
     DocumentType,
     InvalidRequest,
@@ -24,6 +25,7 @@ from .face import Face, find_trouble, following_options, global_options, pass_fa
 from .output import (
     Table,
     as_builtins,
+    counted,
     emit_json,
     emit_lines,
     emit_note,
@@ -86,36 +88,47 @@ def read(face: Face, path: str, revision: int | None) -> None:
 @click.argument("prefix", default="")
 @click.option("--type", "kind", type=click.Choice([each.value for each in DocumentType]))
 @click.option("--tag", default="", help="Only documents with this tag.")
+@click.option("--all", "everything", is_flag=True, help="Also the logs of sessions.")
 @global_options
 @pass_face
-def ls(face: Face, prefix: str, kind: str | None, tag: str) -> None:
+def ls(face: Face, prefix: str, kind: str | None, tag: str, everything: bool) -> None:
     """List the documents, or those whose path starts with PREFIX.
 
-    The first ones are shown while the others are still on their way.
+    The first ones are shown while the others are still on their way. Logs of sessions are listed
+    only with --all, --type, --tag or a PREFIX; --json always has them.
     """
     start = ""
     if prefix:
         start = face.document_path(prefix) + ("/" if prefix.endswith("/") else "")
 
-    async def work(agent: Agent) -> int:
-        count = 0
+    leaving_out = not (everything or start or kind or tag or face.json)
+
+    async def work(agent: Agent) -> tuple[int, int]:
+        count = logs = 0
         after, limit = "", _FIRST_PAGE_ENTRIES
         table = Table("PATH", "TYPE", "REV", "SIZE", "AUTHOR", "CHANGED", "TAGS")
         while True:
             page = await agent.document_page(after, limit=limit, prefix=start, type=kind, tag=tag)
             count += len(page.documents)
+            listed = page.documents
+            if leaving_out:
+                listed = tuple(each for each in listed if each.type is not DocumentType.LOG)
+                logs += len(page.documents) - len(listed)
             if face.json:
-                emit_lines(page.documents)
-            elif page.documents:
-                table.emit([_row(each) for each in page.documents])
+                emit_lines(listed)
+            elif listed:
+                table.emit([_row(each) for each in listed])
             sys.stdout.flush()
             if not page.more or not page.documents:
-                return count
+                return count, logs
             after, limit = page.documents[-1].path, PAGE_ENTRIES_MAX
 
-    if not face.run(work) and not face.json:
+    count, logs = face.run(work)
+    if not count and not face.json:
         nothing = "no documents match" if start or kind or tag else "no documents yet"
         click.echo(nothing, err=True)
+    if logs:
+        emit_note(f"and {counted(logs, 'log')} of sessions: agent-trace ls --type log")
 
 
 def _row(document: DocumentInfo) -> tuple[str, ...]:
@@ -130,6 +143,12 @@ def _row(document: DocumentInfo) -> tuple[str, ...]:
     )
 
 
+def _is_beside(entry: LogEntry) -> bool:
+    """Return whether an entry is about a session, or a document that the coordinator wrote."""
+    generated = entry.actor is Actor.SYSTEM and entry.revision > 0
+    return generated or entry.action in _SESSION_ACTIONS
+
+
 @click.command()
 @click.argument("path", required=False)
 @click.option("-n", "--limit", type=click.IntRange(min=1), default=50, show_default=True)
@@ -138,7 +157,7 @@ def _row(document: DocumentInfo) -> tuple[str, ...]:
 @click.option("--action", type=click.Choice([each.value for each in Action]))
 @click.option("--since", help="Only what came after operation 42, or since 2h ago or 2026-11-22.")
 @click.option("--until", help="Only what came up to operation 42, or until 2h ago or 2026-11-22.")
-@click.option("--all", "everything", is_flag=True, help="Also when sessions began and ended.")
+@click.option("--all", "everything", is_flag=True, help="Also sessions, generated documents.")
 @following_options
 @pass_face
 def log(
@@ -157,12 +176,13 @@ def log(
     """Show what happened, newest first.
 
     In the store, or to one document, followed through its moves. All conditions hold before the
-    limit does. When sessions began and ended is shown only with --all, --session or --action, so
-    the numbers in SEQ may have gaps; --json always has all entries.
+    limit does. When sessions began and ended, and what agent-trace itself wrote, is shown only with
+    --all, --session or --action, so the numbers in SEQ may have gaps; --json always has all.
     """
     author = author or whose
     target = face.document_path(path) if path else None
     hiding = not (everything or session or action or target or kind or face.json)
+    hiding = hiding and author != Actor.SYSTEM
     # Said once, so that all pages are about the same times.
     first, last = moment(since), moment(until, end=True)
 
@@ -184,7 +204,7 @@ def log(
                 since=first,
                 until=last,
             )
-            kept = [each for each in page if not (hiding and each.action in _SESSION_ACTIONS)]
+            kept = [each for each in page if not (hiding and _is_beside(each))]
             hidden = hidden or len(kept) < len(page)
             entries += kept[: limit - len(entries)]
             if len(page) < count or len(entries) == limit:
@@ -199,7 +219,7 @@ def log(
         return
     if not entries:
         if hidden:
-            click.echo("only sessions began and ended; --all shows them", err=True)
+            click.echo("only sessions began and ended; --all shows all there is", err=True)
         elif target or author or session or action or kind or since or until:
             click.echo("no entries match", err=True)
         else:
