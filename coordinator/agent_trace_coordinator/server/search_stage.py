@@ -7,7 +7,6 @@ until it has what they can know of, within a bound, and is told how far it is.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Final
 
 import anyio
@@ -33,12 +32,9 @@ STINT_SECONDS: Final = 0.05
 class SearchStage:
     """Durable records in, answers to searches out."""
 
-    def __init__(
-        self, index: SearchIndex, durable_seq: Callable[[], int], *, background: bool = True
-    ) -> None:
+    def __init__(self, index: SearchIndex, durable_seq: int) -> None:
         self._index = index
         self._durable_seq = durable_seq
-        self._background = background
         self._limiter = anyio.CapacityLimiter(1)
         self._wake = anyio.Event()
         self._wake.set()
@@ -46,22 +42,22 @@ class SearchStage:
 
     def add(self, batch: list[Entry]) -> None:
         """Take durable operations."""
-        del batch
+        self._durable_seq = batch[-1].record.seq
         self._last = time.monotonic()
         self._wake.set()
 
     async def run(self) -> None:
         """Keep the index up to date until cancelled, whenever it is quiet."""
-        while self._background:
+        while True:
             await self._wake.wait()
             self._wake = anyio.Event()
-            while self._index.seq < self._durable_seq():
+            while self._index.seq < self._durable_seq:
                 quiet = self._last + QUIET_SECONDS - time.monotonic()
                 if quiet > 0:
                     await anyio.sleep(quiet)
                     continue
                 before = self._index.seq
-                await self._work(self._durable_seq(), STINT_SECONDS)
+                await self._work(self._durable_seq, STINT_SECONDS)
                 if self._index.seq <= before:
                     # The disk is full, or something is damaged: the next record tries again.
                     break

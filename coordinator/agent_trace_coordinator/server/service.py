@@ -246,7 +246,7 @@ def _serve(
     )
     search_index = SearchIndex(store.search_db, search_source)
     stack.callback(search_index.close)
-    search = SearchStage(search_index, lambda: stage.durable_seq)
+    search = SearchStage(search_index, state.seq)
     router = Router(lambda peer, frames: runtime.receive(peer, frames), lambda: runtime.crowded)
     stack.callback(router.close)
     spool = Spool(
