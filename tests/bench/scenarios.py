@@ -34,6 +34,8 @@ from .results import (
     ratios,
 )
 from .startup import StartReport
+from .trace_rows import ROWS as TRACE_ROWS
+from .trace_rows import measure_trace
 
 __all__ = ["ROWS", "SCENARIOS", "Scenario", "Settings"]
 
@@ -642,6 +644,13 @@ async def _answered(root: Path) -> float:
         return time.monotonic()
 
 
+def _measure_trace(settings: Settings, wanted: Collection[str]) -> list[Row]:
+    settings.tell(f"generated documents: {settings.runs} runs")
+    return measure_trace(
+        settings.place, settings.runs, settings.seconds, settings.processes, wanted
+    )
+
+
 SCENARIOS: Final = (
     Scenario(
         ("acked-1", "acked-16", "acked-64", "durable-git", "noop", "sync", "spread"),
@@ -650,6 +659,7 @@ SCENARIOS: Final = (
     Scenario(("acked-many-1", "acked-many-16", "acked-many-64"), measure_many_documents),
     Scenario(("into-git", "into-git-raw"), measure_into_git),
     Scenario(("contention",), measure_contention),
+    Scenario(TRACE_ROWS, _measure_trace),
     Scenario(("growth",), measure_growth, long=True),
     Scenario(("memory", "start"), measure_size, long=True),
 )
