@@ -247,12 +247,16 @@ def _serve(
     search_index = SearchIndex(store.search_db, search_source)
     stack.callback(search_index.close)
     search = SearchStage(search_index, state.seq)
-    router = Router(lambda peer, frames: runtime.receive(peer, frames), lambda: runtime.crowded)
+
+    def on_message(peer: bytes, frames: list[bytes]) -> None:
+        runtime.receive(peer, frames)
+
+    router = Router(on_message, lambda: runtime.crowded)
     stack.callback(router.close)
     spool = Spool(
         store.root / SPOOL_DIRECTORY,
         store.temporary,
-        lambda peer, frames: runtime.receive(peer, frames),
+        on_message,
     )
     ways = Ways(router, spool)
     runtime = Runtime(
