@@ -4,6 +4,7 @@
 PYTHON ?= python3
 VENV   := .venv
 ARGS   ?=
+MINUTES ?= 10
 
 BIN     := $(VENV)/bin
 PRODUCT := $(VENV)/.installed-product
@@ -18,7 +19,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test check bench conformance dist hosts clean
+.PHONY: help demo test check bench soak conformance dist hosts clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +43,9 @@ check: $(DEV) ## Run the linter, the format check and both type checkers
 
 bench: $(PRODUCT) ## Measure writes per second against plain git commits on this machine
 	@PYTHONPATH=tests $(BIN)/python -m bench $(ARGS)
+
+soak: $(DEV) ## Try to break it for MINUTES=10 (or more): simulation, kills, power cuts, faults
+	@PYTHONPATH=tests $(BIN)/python -m soak --minutes $(MINUTES) $(ARGS)
 
 conformance: $(DEV) ## Run the official MCP conformance suite against the gateway (needs npm)
 	@PYTHONPATH=tests $(BIN)/python -m conformance $(ARGS)

@@ -72,6 +72,7 @@ OWNERS: Final = {
     "click": (
         "agents/agent_trace/cli",
         "agents/agent_trace/demo/",
+        "agents/agent_trace/proof/",
         "coordinator/agent_trace_coordinator/cli.py",
     ),
     "rich": ("agents/agent_trace/cli", "agents/agent_trace/demo/"),

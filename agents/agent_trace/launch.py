@@ -56,6 +56,9 @@ _POLL_SECONDS_MAX: Final = 0.1
 _START_LOCK: Final = f"{STORE_DIRECTORY}/run/start.lock"
 _ENDPOINT_BYTES_MAX: Final = 64 * 1024
 _LOG_BYTES_SHOWN: Final = 4096
+KILLED_STARTS_MAX: Final = 3
+"""So many coordinators that are killed while they start are followed by another one."""
+
 _LOG_LINES_SHOWN: Final = 8
 # How the coordinator's command line marks what it says before it ends.
 _ERROR: Final = "error: "
@@ -152,7 +155,7 @@ async def ensure_coordinator(root: Path) -> EndpointInfo:
 async def _start_and_wait(root: Path, lock: _StartLock) -> EndpointInfo:
     """Start a coordinator, or wait for the one that somebody else starts, until one listens."""
     process: subprocess.Popen[bytes] | None = None
-    log_start = 0
+    log_start = killed = 0
     wait_seconds = _POLL_SECONDS_MIN
     while True:
         if process is None and lock.acquire():
@@ -167,6 +170,10 @@ async def _start_and_wait(root: Path, lock: _StartLock) -> EndpointInfo:
         if code == EXIT_ALREADY_RUNNING:
             # Somebody holds the store but does not listen: it is leaving, so a later start
             # succeeds, or it was started by hand and will listen soon.
+            process = None
+        elif code is not None and code < 0 and killed < KILLED_STARTS_MAX:
+            # Somebody killed it, perhaps when it served already: that says nothing of the next.
+            killed += 1
             process = None
         elif code is not None:
             raise CoordinatorFailed(_why(root, log_start, code))

@@ -218,6 +218,11 @@ class Crew:
     ) -> None:
         self._end(kill=error is not None)
 
+    @property
+    def pids(self) -> list[int]:
+        """The client processes."""
+        return [process.pid for process in self._processes]
+
     def _end(self, *, kill: bool) -> None:
         for process in self._processes:
             if kill:

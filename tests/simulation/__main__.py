@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
 import sys
 import time
 import traceback
+from collections.abc import Iterator
+from itertools import count, islice
 
 from .world import Report, command_for, simulate
 
@@ -48,6 +51,7 @@ class Totals:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="simulation", description=__doc__)
     parser.add_argument("--seeds", type=int, default=1000, help="how many seeds to run")
+    parser.add_argument("--seconds", type=float, help="as many as this time allows instead")
     parser.add_argument("--start", type=int, default=0, help="the first seed")
     parser.add_argument("--failures", type=int, default=10, help="stop after so many")
     parser.add_argument("--digests", action="store_true", help="print what each seed came to")
@@ -56,7 +60,13 @@ def main() -> int:
     logging.disable(logging.CRITICAL)
     totals = Totals()
     shown_at = totals.started
-    for seed in range(arguments.start, arguments.start + arguments.seeds):
+    seeds: Iterator[int] = count(arguments.start)
+    if arguments.seconds is None:
+        seeds = islice(seeds, arguments.seeds)
+    end_at = time.monotonic() + (arguments.seconds or math.inf)
+    for seed in seeds:
+        if time.monotonic() >= end_at:
+            break
         totals.seeds += 1
         try:
             report = simulate(seed)

@@ -60,6 +60,7 @@ _COMMANDS: Final = {
     "context": "context",
     "setup": "hosts",
     "hook": "hosts",
+    "selftest": "selftest",
     "completion": "completion",
 }
 

@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -22,9 +21,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from agent_trace.launch import read_endpoint
-
-from .verify import Verdict, verify
-from .writer import Step, read_steps
+from agent_trace.proof.crew import Crew, kill_coordinator
+from agent_trace.proof.verify import Verdict, verify
 
 PATIENCE_SECONDS: Final = 120.0
 """Without any acknowledgement for this long the demonstration has failed."""
@@ -33,45 +31,6 @@ POLL_SECONDS: Final = 0.05
 
 _console = Console()
 _errors = Console(stderr=True)
-
-
-@dataclass
-class _Crew:
-    """The agents' processes and what they were told."""
-
-    store: Path
-    notes: Path
-    steps: int
-    names: list[str]
-    processes: dict[str, subprocess.Popen[bytes]] = field(
-        default_factory=dict[str, "subprocess.Popen[bytes]"]
-    )
-    lives: dict[str, int] = field(default_factory=dict[str, int])
-
-    def start(self, name: str) -> None:
-        self.lives[name] = self.lives.get(name, 0) + 1
-        command = [sys.executable, "-m", "agent_trace.demo.writer", "--store", str(self.store)]
-        command += ["--agent", name, "--steps", str(self.steps)]
-        command += ["--acknowledged", str(self.file_of(name))]
-        self.processes[name] = subprocess.Popen(command)
-
-    def file_of(self, name: str) -> Path:
-        return self.notes / f"{name}.jsonl"
-
-    def steps_of(self, name: str) -> list[Step]:
-        return read_steps(self.file_of(name))
-
-    def count(self) -> int:
-        return sum(self.file_of(name).read_bytes().count(b"\n") for name in self.started())
-
-    def started(self) -> list[str]:
-        return [name for name in self.names if self.file_of(name).exists()]
-
-    def stop(self) -> None:
-        for process in self.processes.values():
-            if process.poll() is None:
-                process.kill()
-            process.wait()
 
 
 @contextmanager
@@ -107,35 +66,27 @@ def _agent_trace(*arguments: str) -> None:
         raise click.ClickException(f"agent-trace {' '.join(arguments)}: {done.stderr.strip()}")
 
 
-def _kill_coordinator(store: Path) -> int:
-    info = read_endpoint(store)
-    if info is None:
-        raise click.ClickException("there is no coordinator to kill")
-    os.kill(info.pid, signal.SIGKILL)
-    return info.pid
-
-
-def _run(crew: _Crew, progress: Progress) -> None:
+def _run(crew: Crew, total: int, progress: Progress) -> None:
     """Let the agents work, and kill some while they do."""
-    total = len(crew.names) * crew.steps
     bar = progress.add_task("acknowledged writes", total=total)
     victim = crew.names[2]
     pause = threading.Event()
 
     def kill_agent() -> None:
-        crew.processes[victim].kill()
-        crew.processes[victim].wait()
+        crew.kill(victim)
         progress.console.print(f"[bold]SIGKILL[/] agent {victim}")
 
-    def kill_coordinator() -> None:
-        pid = _kill_coordinator(crew.store)
+    def end_coordinator() -> None:
+        pid = kill_coordinator(crew.store)
+        if not pid:
+            raise click.ClickException("there is no coordinator to kill")
         progress.console.print(f"[bold]SIGKILL[/] coordinator (pid {pid})")
 
     def bring_back() -> None:
         crew.start(victim)
         progress.console.print(f"agent {victim} is back")
 
-    events = [(0.25, kill_agent), (0.4, kill_coordinator), (0.55, bring_back)]
+    events = [(0.25, kill_agent), (0.4, end_coordinator), (0.55, bring_back)]
     for name in crew.names:
         crew.start(name)
     heard, heard_at = 0, time.monotonic()
@@ -147,9 +98,8 @@ def _run(crew: _Crew, progress: Progress) -> None:
             heard, heard_at = count, time.monotonic()
         elif time.monotonic() - heard_at > PATIENCE_SECONDS:
             raise click.ClickException(f"no write was acknowledged for {PATIENCE_SECONDS:.0f} s")
-        for name, process in crew.processes.items():
-            if process.poll() not in (None, 0, -signal.SIGKILL):
-                raise click.ClickException(f"agent {name} ended with {process.returncode}")
+        if failed := crew.failed():
+            raise click.ClickException(failed)
         # Files that other processes write are polled: there is nothing to wait on.
         pause.wait(POLL_SECONDS)
     progress.update(bar, completed=total)
@@ -157,7 +107,7 @@ def _run(crew: _Crew, progress: Progress) -> None:
         process.wait()
 
 
-def _show(crew: _Crew, verdict: Verdict, seconds: float) -> None:
+def _show(crew: Crew, verdict: Verdict, seconds: float) -> None:
     agents = Table(title="Agents")
     for column in ("agent", "processes", "acknowledged", "first seq", "last seq"):
         agents.add_column(column, justify="left" if column == "agent" else "right")
@@ -169,8 +119,7 @@ def _show(crew: _Crew, verdict: Verdict, seconds: float) -> None:
     checks = Table(title="What git has of what was acknowledged")
     checks.add_column("check")
     checks.add_column("result", justify="right")
-    total = len(crew.names) * crew.steps
-    checks.add_row("acknowledged writes", str(total))
+    checks.add_row("acknowledged writes", str(crew.count()))
     checks.add_row("commits (writes, sessions, the documents at the start)", str(verdict.commits))
     for title, found in (
         ("lost", verdict.lost),
@@ -203,23 +152,23 @@ def main(source: Path, agents: int, steps: int, keep: Path | None) -> None:
         count = _copy_documents(source, store)
         _agent_trace("init", "--scan", str(store))
         _console.print(f"a store of {count} documents; {agents} agents, {steps} writes each")
-        crew = _Crew(store, notes, steps, [f"agent-{number}" for number in range(1, agents + 1)])
+        names = [f"agent-{number}" for number in range(1, agents + 1)]
+        crew = Crew(store, notes, names, ("--steps", str(steps)))
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
         began = time.monotonic()
         try:
             with Progress(*columns, TimeElapsedColumn(), console=_errors) as progress:
-                _run(crew, progress)
+                _run(crew, agents * steps, progress)
             seconds = time.monotonic() - began
             _agent_trace("stop", "--store", str(store))
         except BaseException:
-            crew.stop()
+            crew.end()
             raise
         finally:
             info = read_endpoint(store)
             if info is not None:
                 os.kill(info.pid, signal.SIGTERM)
-        acknowledged = [step for name in crew.names for step in crew.steps_of(name)]
-        verdict = verify(store, acknowledged)
+        verdict = verify(store, crew.steps())
         _show(crew, verdict, seconds)
         if keep is not None:
             _console.print(f"git --git-dir={store}/.agent-trace/repo log   shows the history")

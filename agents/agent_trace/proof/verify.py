@@ -1,13 +1,14 @@
-"""Checking the demonstration's end with plain git, which knows nothing of agent-trace."""
+"""Checking the end of a run with plain git, which knows nothing of agent-trace."""
 
 from __future__ import annotations
 
 import subprocess
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
-from .writer import NOTES, Step, step_line
+from .worker import BOARDS, NOTES, Step, step_line
 
 __all__ = ["Verdict", "verify"]
 
@@ -23,6 +24,10 @@ class Verdict:
     misattributed: list[str] = field(default_factory=list[str])
     damaged: list[str] = field(default_factory=list[str])
     """What `git fsck` complains about, and files that differ from the history."""
+    shared: list[str] = field(default_factory=list[str])
+    """Exclusive leases that two agents held at once."""
+    grants: int = 0
+    """Leases that were checked."""
 
     @property
     def problems(self) -> list[str]:
@@ -33,6 +38,7 @@ class Verdict:
             *self.reordered,
             *self.misattributed,
             *self.damaged,
+            *self.shared,
         ]
 
 
@@ -91,7 +97,8 @@ def verify(store: Path, steps: list[Step]) -> Verdict:
         if step.commit and commit.id != step.commit:
             verdict.lost.append(f"{line}: commit {step.commit} was promised, {commit.id} is there")
     _check_order(steps, verdict)
-    _check_notes(store, steps, verdict)
+    _check_lines(store, steps, verdict)
+    _check_leases(steps, verdict)
     checked = _git(store, "fsck", "--full", "--strict")
     if checked.returncode or checked.stderr.strip():
         verdict.damaged.append(f"git fsck: {checked.stdout}{checked.stderr}")
@@ -111,13 +118,14 @@ def _check_order(steps: list[Step], verdict: Verdict) -> None:
         last[step.agent] = step.seq
 
 
-def _check_notes(store: Path, steps: list[Step], verdict: Verdict) -> None:
+def _check_lines(store: Path, steps: list[Step], verdict: Verdict) -> None:
     """Every line that was appended stands in the newest version, once, in the order of its seq."""
-    for path in NOTES:
+    appended = [step for step in steps if step.path.startswith((f"{NOTES}/", f"{BOARDS}/"))]
+    for path in sorted({step.path for step in appended}):
         lines = _git(store, "show", f"main:{path}").stdout.splitlines()
         wanted = [
             f"- {step_line(step.agent, step.number)}"
-            for step in sorted(steps, key=lambda step: step.seq)
+            for step in sorted(appended, key=lambda step: step.seq)
             if step.path == path
         ]
         if lines != wanted:
@@ -126,3 +134,28 @@ def _check_notes(store: Path, steps: list[Step], verdict: Verdict) -> None:
             verdict.doubled += [f"{line!r} in {path}" for line in Counter(lines) - Counter(wanted)]
             if not missing and len(lines) == len(wanted):
                 verdict.reordered.append(f"the lines of {path}")
+
+
+def _check_leases(steps: list[Step], verdict: Verdict) -> None:
+    """No two agents held a lease on one path at once, by the order of operations and by the clock.
+
+    A token is the seq of its grant, so whoever wrote under a lease must have done so before the
+    next one was granted.
+    """
+    held: dict[str, list[Step]] = {}
+    for step in sorted(steps, key=lambda step: step.token):
+        if step.token:
+            held.setdefault(step.path, []).append(step)
+    for path, under in held.items():
+        verdict.grants += len(under)
+        for before, after in pairwise(under):
+            if before.token == after.token or before.seq >= after.token:
+                verdict.shared.append(
+                    f"{path}: {before.agent} wrote {before.seq} under {before.token}, though "
+                    f"{after.agent} had {after.token}"
+                )
+            elif before.held_until > after.held_from:
+                verdict.shared.append(
+                    f"{path}: {after.agent} held {after.token} before {before.agent} let go of "
+                    f"{before.token}"
+                )

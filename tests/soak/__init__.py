@@ -1,0 +1,1 @@
+"""All harnesses one after the other, for as long as one has."""
