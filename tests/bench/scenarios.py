@@ -21,6 +21,7 @@ from agent_trace.launch import listening
 
 from .baselines import GitBaseline, import_rate, sync_latencies
 from .documents import FOLDER_DOCUMENTS
+from .history_rows import HISTORY_ROWS, LISTING_ROWS, measure_history, measure_listing
 from .load import CONTENDED_PATH, contended_line, contended_text
 from .processes import BenchFailed, Coordinator, Crew, make_store, spawn
 from .results import (
@@ -662,6 +663,8 @@ SCENARIOS: Final = (
     Scenario(TRACE_ROWS, _measure_trace),
     Scenario(("growth",), measure_growth, long=True),
     Scenario(("memory", "start"), measure_size, long=True),
+    Scenario(HISTORY_ROWS, measure_history, long=True),
+    Scenario(LISTING_ROWS, measure_listing, long=True),
 )
 """Everything there is to measure, in the order of the table."""
 
