@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 
-from agent_trace_protocol import Delete, Durability, Move, Put
+from agent_trace_protocol import Delete, Durability, Move, Put, Untrack
 from support.coordinator import Coordinator, Peer, running
 
 pytestmark = pytest.mark.integration
@@ -127,3 +128,27 @@ def test_a_repeated_request_is_told_its_commit_after_a_restart(
 
     assert peer.do(Put("a.md", b"one\n"), durability=Durability.GIT) == first
     assert first.commit != ""
+
+
+def test_an_untracked_file_is_left_alone_whatever_it_holds(
+    coordinator: Coordinator, peer: Peer
+) -> None:
+    root = coordinator.root
+    # What a document held once, and what another one at its path did, would be removed as ours.
+    peer.do(Put("a.md", b"one\n"))
+    peer.do(Delete("a.md"))
+    peer.do(Put("a.md", b"two\n"))
+    peer.do(Put("a.md", b"three\n"))
+    peer.do(Untrack("a.md"), durability=Durability.GIT)
+    assert files(root) == {"a.md": b"three\n"}
+    for content in (b"three\n", b"two\n", b"one\n", b"mine\n"):
+        (root / "a.md").write_bytes(content)
+        crash_and_start(coordinator)
+        assert files(root) == {"a.md": content}
+    assert quarantine(root) == []
+    git = subprocess.run(
+        ["git", "--git-dir", str(root / ".agent-trace" / "repo"), "ls-tree", "--name-only", "main"],
+        capture_output=True,
+        check=True,
+    )
+    assert git.stdout == b""

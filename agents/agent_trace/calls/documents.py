@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from functools import partial
 from typing import Final
@@ -157,6 +157,7 @@ class Documents(Writing):
         regex: bool = False,
         type: DocumentType | str | None = None,
         path: str = "**",
+        on_progress: Callable[[int], None] | None = None,
     ) -> Replacements:
         """Return what a replacement would change, without changing anything.
 
@@ -166,6 +167,7 @@ class Documents(Writing):
             find: the text to find, or with `regex` a regular expression.
             type: only in documents of this type.
             path: only in documents that this glob matches.
+            on_progress: is told of how many more documents were looked at.
 
         Raises:
             InvalidRequest: the expression is none, or takes too long.
@@ -178,6 +180,8 @@ class Documents(Writing):
             async for document in documents:
                 if not pattern.matches(document.path):
                     continue
+                if on_progress is not None:
+                    on_progress(1)
                 try:
                     read = await self._ask(Read(document.path), wire.Document)
                     before = read.content.decode("utf-8")

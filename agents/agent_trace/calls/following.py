@@ -33,6 +33,8 @@ CHANGES: Final = (
     Action.RESTORE,
     Action.MERGE,
     Action.RECLASSIFY,
+    Action.ANNOTATE,
+    Action.UNTRACK,
 )
 """What is waited for by who waits for a change: something about a document is other than before."""
 

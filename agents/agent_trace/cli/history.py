@@ -27,7 +27,7 @@ from .failures import hinting
 from .output import counted, emit_json, emit_lines, emit_note, emit_table, local_time, shown, size
 from .reading import split_revision
 
-__all__ = ["COMMANDS", "MOMENT", "emit_diff"]
+__all__ = ["COMMANDS", "MOMENT", "emit_diff", "progress"]
 
 _SESSION_SHOWN: Final = 8
 """Characters of a session id that tell it from others in a listing."""
@@ -307,7 +307,7 @@ def export(
                 shown(f"{what} ({size(done.size)}) as of operation {done.seq} in {destination}")
             )
         return
-    with _output(destination) as file, _progress(face) as told_of:
+    with _output(destination) as file, progress(face) as told_of:
 
         async def work(agent: Agent) -> None:
             if form == "json":
@@ -319,7 +319,7 @@ def export(
 
 
 def _export_files(face: Face, directory: Path, at: Moment | None) -> Exported:
-    with _progress(face) as told_of:
+    with progress(face) as told_of:
 
         async def work(agent: Agent) -> Exported:
             return await agent.export(directory, at, on_progress=told_of)
@@ -346,7 +346,7 @@ def _output(destination: Path | None) -> Generator[BinaryIO]:
 
 
 @contextmanager
-def _progress(face: Face) -> Generator[Callable[[int], None]]:
+def progress(face: Face) -> Generator[Callable[[int], None]]:
     """Yield what counts on a terminal how far it has got."""
     count = 0
     visible = sys.stderr.isatty() and not face.json

@@ -14,7 +14,7 @@ from agent_trace_protocol import DiffReport, DocumentReport, DocumentType, Touch
 
 from .documents import run_one, run_writing
 from .face import Face, durability_option, global_options, message_option, pass_face
-from .history import emit_diff
+from .history import emit_diff, progress
 from .output import as_builtins, counted, emit_json, emit_note, local_time, shown, size
 
 __all__ = ["COMMANDS"]
@@ -191,12 +191,13 @@ def replace(
 
     async def look(agent: Agent) -> tuple[Replacements, list[DiffReport]]:
         plan = await agent.find_replacements(
-            find, replacement, regex=regex, type=kind, path=pattern
+            find, replacement, regex=regex, type=kind, path=pattern, on_progress=told_of
         )
         diffs = [await agent.diff(each.path, each.revision, text=each.after) for each in plan.found]
         return plan, diffs
 
-    plan, diffs = face.run(look)
+    with progress(face) as told_of:
+        plan, diffs = face.run(look)
     told = [
         {"path": each.path, "revision": each.revision, "count": each.count, "diff": report.diff}
         for each, report in zip(plan.found, diffs, strict=True)

@@ -7,6 +7,7 @@ of it, never for all of it. Every content was compared with its recorded hash.
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Final, TypeVar, assert_never
@@ -57,6 +58,10 @@ BLAME_STEP_REVISIONS: Final = 100
 
 BLAME_REVISIONS_MAX: Final = 5000
 """Revisions that are looked at for one answer: within a second for usual documents."""
+
+SECONDS_MAX: Final = 2.0
+"""Seconds of work for one answer; then it ends where it has got to, and says so. Texts can be made
+that take a tenth of a second each to compare."""
 
 BLAME_BYTES_MAX: Final = 64 << 20
 """Bytes of contents that are looked at for one answer."""
@@ -165,13 +170,14 @@ class History:
 
         content, walk, path = await self._run(begin)
         revision, size, looked_at = request.revision, 0, 0
+        until = time.monotonic() + SECONDS_MAX
         while not walk.done and looked_at < BLAME_REVISIONS_MAX and size < BLAME_BYTES_MAX:
             revision, read, count = await self._run(
-                partial(self._look_back, walk, document, revision)
+                partial(self._look_back, walk, document, revision, until)
             )
             size += read
             looked_at += count
-            if not count:
+            if not count or time.monotonic() > until:
                 break
         origins = walk.origins(complete=revision <= 1)
         ranges: list[BlameRange] = []
@@ -189,7 +195,9 @@ class History:
         )
         return BlameReport(path, request.revision, content, tuple(ranges), entries)
 
-    def _look_back(self, walk: BlameWalk, document: int, revision: int) -> tuple[int, int, int]:
+    def _look_back(
+        self, walk: BlameWalk, document: int, revision: int, until: float
+    ) -> tuple[int, int, int]:
         """Go some revisions back; return the one that was reached, bytes and number of them."""
         size = count = 0
         for _, change in self._index.revisions_before(document, revision, BLAME_STEP_REVISIONS):
@@ -199,7 +207,7 @@ class History:
                 content = self._content(change)
                 size += len(content)
                 walk.look_back(revision, content)
-                if walk.done:
+                if walk.done or time.monotonic() > until:
                     break
         return revision, size, count
 
@@ -243,6 +251,7 @@ class History:
     async def _traces(self, request: Traces, store: str) -> TracePage:
         traces: list[Trace] = []
         cursor = request.after
+        until = time.monotonic() + SECONDS_MAX
         while True:
             limit = min(TRACE_STEP_RECORDS, request.limit - len(traces))
             records = await self._run(
@@ -252,7 +261,7 @@ class History:
             if len(records) < limit:
                 return TracePage(store, tuple(traces), max(cursor, request.until), False)
             cursor = records[-1].seq
-            if len(traces) == request.limit:
+            if len(traces) == request.limit or time.monotonic() > until:
                 return TracePage(store, tuple(traces), cursor, cursor < request.until)
 
     def _trace_all(self, records: list[Record]) -> list[Trace]:
