@@ -39,6 +39,9 @@ SOURCES: Final = tuple(ROOT / name for name in ("protocol", "agents", "coordinat
 NOT_RUN: Final = ("make ", "pip ", "docker ")
 """Beginnings of commands that set a machine up, and are tested by using them."""
 
+GENERATED: Final = ROOT / "docs" / "generated.md"
+"""The document whose commands run while documents are generated: it is about them."""
+
 HOME: Final = "/home/you"
 """What the documents call the directory that everything happens in."""
 
@@ -59,6 +62,7 @@ _VARIES: Final = (
     (re.compile(r"(?<![@\w])[0-9a-f]{10}\b"), "<id>"),
     (re.compile(r"\b[a-z2-7]{26}\b"), "<session>"),
     (re.compile(r"\bpid \d+"), "pid <pid>"),
+    (re.compile(r"\bupdate-\d+"), "update-<seq>"),
     (re.compile(r"\b\d+(\.\d+)? (B|KiB|MiB|GiB)\b"), "<size>"),
     (re.compile(r"\b\d+ s\b"), "<seconds> s"),
     (re.compile(r"\b\d+ packs?\b"), "<count> packs"),
@@ -110,7 +114,7 @@ def console_steps(first: int, lines: list[str]) -> Iterator[Step]:
         yield Step(first + start, command, tuple(lines[output:end]))
 
 
-def run(steps: list[Step], home: Path) -> list[tuple[int, str]]:
+def run(steps: list[Step], home: Path, *, generated: bool) -> list[tuple[int, str]]:
     """Run commands in one shell; return the exit code and the output of each."""
     script = "".join(
         f"{{ {step.command}\n}} 2>&1\nprintf '\\n{MARKER} {index} %d\\n' $?\n"
@@ -121,8 +125,8 @@ def run(steps: list[Step], home: Path) -> list[tuple[int, str]]:
     }
     environment |= {
         "HOME": str(home),
-        # Generated documents are written a moment later, so the numbers of operations would vary.
-        "AGENT_TRACE_GENERATED": "0",
+        # They are written a moment later, so the numbers of operations would vary.
+        "AGENT_TRACE_GENERATED": "1" if generated else "0",
         "LOGNAME": "you",
         "LC_ALL": "C.UTF-8",
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}",
@@ -183,7 +187,7 @@ def test_the_commands_of_a_document_do_what_it_shows(document: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="agent-trace-") as directory:
         home = Path(directory).resolve()
         try:
-            outcomes = run(steps, home)
+            outcomes = run(steps, home, generated=document == GENERATED)
         finally:
             end_coordinators(home)
     for step, (code, output) in zip(steps, outcomes, strict=True):

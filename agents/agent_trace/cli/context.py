@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from agent_trace.client import Agent
 from agent_trace.results import Document
+from agent_trace.synthesis import Synthesis
+from agent_trace.synthesis import synthesize as ask_model
 from agent_trace_protocol import StatementInfo
 
 from .face import Face, global_options, pass_face
-from .output import as_builtins, emit_json, emit_lines, emit_table, local_time
+from .output import as_builtins, emit_json, emit_lines, emit_note, emit_table, local_time, shown
 
 __all__ = ["COMMANDS"]
 
@@ -105,6 +109,35 @@ def updates(face: Face) -> None:
         return
     rows = [(each.id, local_time(each.time_ms), each.author, each.text) for each in statements]
     emit_table(("ID", "TIME", "AUTHOR", "TEXT"), rows)
+
+
+@context.command()
+@global_options
+@pass_face
+def synthesize(face: Face) -> None:
+    """Have a language model say where the project stands. Off unless config.toml names one.
+
+    Its words are labelled and stored nowhere; without an answer, context.md is printed.
+    """
+    root = face.root()
+
+    async def work(agent: Agent) -> Synthesis:
+        if sys.stderr.isatty():
+            click.echo("asking the language model ...", err=True)
+        return await ask_model(agent, root)
+
+    made = face.run(work)
+    if face.json:
+        emit_json(made)
+        return
+    if made.problem:
+        emit_note(f"{made.problem}; this is the deterministic text")
+    else:
+        click.echo(
+            f"[written by the language model {shown(made.by_model)} as of operation {made.seq}; "
+            "not checked by anybody]\n"
+        )
+    click.echo(shown(made.text, lines=True))
 
 
 COMMANDS = {"context": context}

@@ -65,6 +65,11 @@ class StoreConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     leases: Literal["advisory", "enforced"] = "advisory"
     out_of_band_author: Literal["user", "unknown"] = "user"
     generated: bool = True
+    # Clients ask a language model, the coordinator never does.
+    synthesis_url: str = ""
+    synthesis_model: str = ""
+    synthesis_key_variable: str = ""
+    synthesis_calls_per_hour: Annotated[int, msgspec.Meta(ge=0, le=3600)] = 6
     scan_seconds: Annotated[float, msgspec.Meta(ge=1, le=86_400)] = 30.0
 
 
@@ -116,6 +121,17 @@ format_version = {FORMAT_VERSION}
 
 # Seconds between two looks at all files for such changes; most are noticed at once without.
 # scan_seconds = 30.0
+
+# A language model for `agent-trace context synthesize`: the base address of any endpoint that
+# speaks OpenAI's chat completions, such as http://localhost:11434/v1, and a model. Empty: none.
+# synthesis_url = ""
+# synthesis_model = ""
+
+# The environment variable that holds its key; the key itself does not belong into a file.
+# synthesis_key_variable = ""
+
+# How often in an hour it may be asked.
+# synthesis_calls_per_hour = 6
 """
 
 
