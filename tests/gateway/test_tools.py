@@ -257,6 +257,50 @@ async def test_history_is_told_newest_first(client: Client) -> None:
         ["scribe", "create", "past.md@1"],
     ]
     assert (await refused(client, "get_history", path="never.md")).startswith("not_found: ")
+    two = (await called(client, "get_history", limit=2)).splitlines()
+    assert two[:2] == lines[:2]
+    older = re.fullmatch(r"older: before=(\d+)", two[2])
+    assert older is not None and older.group(1) == lines[1].split()[0]
+
+
+async def test_what_the_coordinator_writes_by_itself_is_shown_to_who_asks_for_it(
+    client: Client, user: Agent
+) -> None:
+    await called(client, "write_file", path="mine.md", content="a\n")
+    await user.refresh()
+    everything = await user.list()
+    assert any(each.type == "log" for each in everything)
+    assert " log @" not in await called(client, "list_documents", limit=200)
+    assert " log @" in await called(client, "list_documents", type="log")
+    assert " system " not in await called(client, "get_history", limit=100)
+    assert " system " in await called(client, "get_history", author="system")
+    nothing = await called(client, "wait_for_change", timeout_seconds=0.1)
+    assert nothing.startswith("nothing changed\n")
+
+
+async def test_documents_are_found_by_words(client: Client, other: Agent) -> None:
+    await other.write("find/me.md", "the zebra crossed\n", type="plan")
+    await other.write("find/it.md", "no zebra here\n")
+    await other.edit("find/it.md", "zebra", "horse")
+    result = await client.call_tool("search_documents", {"query": "zebra"})
+    assert text_of(result) == "find/me.md@1 by other: the [zebra] crossed"
+    assert told(result.structured_content) == {
+        "hits": [
+            {
+                "path": "find/me.md",
+                "revision": 1,
+                "author": "other",
+                "snippet": "the [zebra] crossed",
+            }
+        ],
+        "more": False,
+    }
+    past = await called(client, "search_documents", query="zebra", history=True, author="other")
+    assert "find/it.md@" in past and "(past)" in past
+    nothing = await called(client, "search_documents", query="zebra", type="reference")
+    assert nothing == "nothing found; history=true looks back"
+    said = await refused(client, "search_documents", query='"')
+    assert said.startswith("invalid_request: ")
 
 
 # ---- keeping out of each other's way ----------------------------------------------------------

@@ -7,6 +7,7 @@ from typing import Final
 
 from agent_trace_protocol import (
     Action,
+    Actor,
     EventPage,
     Events,
     LogEntry,
@@ -17,7 +18,7 @@ from agent_trace_protocol.limits import (
 
 from .base import Calls, choice
 
-__all__ = ["CHANGES", "POLL_SECONDS", "Following"]
+__all__ = ["CHANGES", "POLL_SECONDS", "Following", "is_beside"]
 
 POLL_SECONDS: Final = 30.0
 """How long one request of a follower waits; then it asks again. Proxies and people who look at a
@@ -37,6 +38,15 @@ CHANGES: Final = (
     Action.UNTRACK,
 )
 """What is waited for by who waits for a change: something about a document is other than before."""
+
+_SESSION_ACTIONS: Final = (Action.OPEN, Action.CLOSE)
+
+
+def is_beside(entry: LogEntry) -> bool:
+    """Return whether an entry is about a session, or a document that the coordinator wrote: who
+    asks what happened to the documents means neither."""
+    generated = entry.actor is Actor.SYSTEM and entry.revision > 0
+    return generated or entry.action in _SESSION_ACTIONS
 
 
 class Following(Calls):

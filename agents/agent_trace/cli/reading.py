@@ -8,6 +8,7 @@ from typing import Final
 
 import click
 
+from agent_trace.calls.following import is_beside
 from agent_trace.client import Agent
 from agent_trace.moments import moment
 from agent_trace.results import Document
@@ -35,8 +36,6 @@ from .output import (
 )
 
 __all__ = ["COMMANDS", "split_revision"]
-
-_SESSION_ACTIONS: Final = (Action.OPEN, Action.CLOSE)
 
 _PAGE_ENTRIES: Final = 100
 """Entries asked for at once when some will be left out; at least so many as are to be shown."""
@@ -143,12 +142,6 @@ def _row(document: DocumentInfo) -> tuple[str, ...]:
     )
 
 
-def _is_beside(entry: LogEntry) -> bool:
-    """Return whether an entry is about a session, or a document that the coordinator wrote."""
-    generated = entry.actor is Actor.SYSTEM and entry.revision > 0
-    return generated or entry.action in _SESSION_ACTIONS
-
-
 @click.command()
 @click.argument("path", required=False)
 @click.option("-n", "--limit", type=click.IntRange(min=1), default=50, show_default=True)
@@ -204,7 +197,7 @@ def log(
                 since=first,
                 until=last,
             )
-            kept = [each for each in page if not (hiding and _is_beside(each))]
+            kept = [each for each in page if not (hiding and is_beside(each))]
             hidden = hidden or len(kept) < len(page)
             entries += kept[: limit - len(entries)]
             if len(page) < count or len(entries) == limit:

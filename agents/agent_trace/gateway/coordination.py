@@ -8,7 +8,7 @@ import anyio
 import msgspec
 from msgspec import Meta
 
-from agent_trace.calls.following import CHANGES
+from agent_trace.calls.following import CHANGES, is_beside
 from agent_trace_protocol import AgentTraceError, LeaseInfo, LogEntry, NotFound
 from agent_trace_protocol.limits import LEASE_SECONDS_DEFAULT
 
@@ -119,6 +119,12 @@ async def wait_for_change(call: Call, given: WaitForChange) -> Outcome:
         cursor = call.agent.seq
     others: list[LogEntry] = []
 
+    def is_news(event: LogEntry) -> bool:
+        # What the caller did itself is none to it, and what follows from that in documents that
+        # the coordinator makes is none to who does not ask for them.
+        mine = event.session == call.agent.session_id
+        return not mine and (bool(given.path) or not is_beside(event))
+
     async def wait(cursor: int) -> int:
         while not others:
             page = await call.agent.event_page(
@@ -128,8 +134,7 @@ async def wait_for_change(call: Call, given: WaitForChange) -> Outcome:
                 actions=CHANGES,
             )
             cursor = page.cursor
-            # What the caller did itself is no news to it.
-            others.extend(each for each in page.events if each.session != call.agent.session_id)
+            others.extend(each for each in page.events if is_news(each))
         return cursor
 
     refusal: AgentTraceError | None = None

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta
 
+from agent_trace.calls.following import is_beside
 from agent_trace_protocol import (
     Action,
     DocumentInfo,
@@ -14,6 +15,7 @@ from agent_trace_protocol import (
     LogEntry,
     Permit,
 )
+from agent_trace_protocol.limits import PAGE_ENTRIES_MAX
 
 from .convert import (
     COMMIT_DIGITS,
@@ -60,19 +62,36 @@ class ListedDocuments(msgspec.Struct, omit_defaults=True):
 
 
 async def list_documents(call: Call, given: ListDocuments) -> Outcome:
-    page = await call.agent.document_page(
-        given.cursor, limit=given.limit, prefix=given.prefix, type=given.type
-    )
-    lines = [_listed(each) for each in page.documents]
-    cursor = page.documents[-1].path if page.more and page.documents else ""
+    found, more = await _documents(call, given)
+    lines = [_listed(each) for each in found]
+    cursor = found[-1].path if more and found else ""
     if cursor:
         lines.append(f"more: list_documents(cursor={msgspec.json.encode(cursor).decode()})")
     if not lines:
         lines = ["no documents" + (f" under {one_line(given.prefix)}" if given.prefix else "")]
-    found = [
-        ListedDocument(each.path, each.type, each.revision, each.size) for each in page.documents
-    ]
-    return Outcome("\n".join(lines), ListedDocuments(found, cursor))
+    listed = [ListedDocument(each.path, each.type, each.revision, each.size) for each in found]
+    return Outcome("\n".join(lines), ListedDocuments(listed, cursor))
+
+
+async def _documents(call: Call, given: ListDocuments) -> tuple[list[DocumentInfo], bool]:
+    """Return the documents to show, and whether there are more.
+
+    Logs of sessions, of which there are more and more, are shown to who asks for them.
+    """
+    leaving_out = not given.prefix and given.type is None
+    asked = PAGE_ENTRIES_MAX if leaving_out else given.limit
+    found: list[DocumentInfo] = []
+    after = given.cursor
+    while True:
+        page = await call.agent.document_page(
+            after, limit=asked, prefix=given.prefix, type=given.type
+        )
+        found += (
+            each for each in page.documents if not (leaving_out and each.type is DocumentType.LOG)
+        )
+        if len(found) > given.limit or not page.more or not page.documents:
+            return found[: given.limit], page.more or len(found) > given.limit
+        after = page.documents[-1].path
 
 
 def _listed(info: DocumentInfo) -> str:
@@ -179,13 +198,23 @@ class History(msgspec.Struct):
 
 
 async def get_history(call: Call, given: GetHistory) -> Outcome:
-    entries = await call.agent.log(
-        given.path or None, limit=given.limit, before=given.before, author=given.author
-    )
-    told = [event_line(each) for each in entries] or ["nothing"]
-    if len(entries) == given.limit:
-        told.append(f"older: before={entries[-1].seq}")
-    return Outcome("\n".join(told), History([history_entry(each) for each in entries]))
+    hiding = not given.path and not given.author
+    entries: list[LogEntry] = []
+    before = given.before
+    while True:
+        # Only entries that are left out make a second question necessary.
+        page = await call.agent.log(
+            given.path or None, limit=HISTORY_MAX, before=before, author=given.author
+        )
+        entries += (each for each in page if not (hiding and is_beside(each)))
+        if len(page) < HISTORY_MAX or len(entries) >= given.limit:
+            break
+        before = page[-1].seq
+    shown = entries[: given.limit]
+    told = [event_line(each) for each in shown] or ["nothing"]
+    if len(entries) > given.limit or len(page) == HISTORY_MAX:
+        told.append(f"older: before={shown[-1].seq}")
+    return Outcome("\n".join(told), History([history_entry(each) for each in shown]))
 
 
 def history_entry(entry: LogEntry) -> HistoryEntry:

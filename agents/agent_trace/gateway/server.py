@@ -48,7 +48,7 @@ from agent_trace import __version__
 from agent_trace.client import Agent
 from agent_trace_protocol import AgentTraceError, InvalidRequest, NotFound, SessionError
 
-from . import coordination, reading, writing
+from . import coordination, reading, searching, writing
 from .convert import error_text
 from .prompts import PROMPTS, Offer, prompt
 from .resources import TEMPLATES, complete_path, list_resources, read_resource
@@ -81,7 +81,12 @@ session resumes from.
 """
 """What hosts show their model about this server; the first sentence says what to call first."""
 
-TOOLS: Final[tuple[Tool[Any], ...]] = (*reading.TOOLS, *writing.TOOLS, *coordination.TOOLS)
+TOOLS: Final[tuple[Tool[Any], ...]] = (
+    *reading.TOOLS,
+    *searching.TOOLS,
+    *writing.TOOLS,
+    *coordination.TOOLS,
+)
 """Every tool, in the order in which clients see them."""
 
 _CALLERS_FAULT: Final = (InvalidRequest, NotFound)
