@@ -227,6 +227,22 @@ async def test_connections_are_bounded_and_the_next_one_waits_for_a_place(
         client.close()
 
 
+def test_what_one_turn_takes_is_bounded_and_everybody_comes_to_it(
+    spool: SpoolDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spool_directory, "TURN_BYTES_MAX", 10)
+    for connection in range(3):
+        directory = tmp_path / "spool" / f"{connection:032x}"
+        directory.mkdir(mode=0o700)
+        for number in range(1, 4):
+            body = b"%d.%d" % (connection, number)
+            (directory / f"q.{number}").write_bytes(pack([b"12345678", body]))
+    turns = [take(spool) for _ in range(9)]
+    assert [len(turn) for turn in turns] == [1] * 9
+    # Each of three turns that follow each other begins with another connection.
+    assert {turn[0][1].partition(b".")[0] for turn in turns[:3]} == {b"0", b"1", b"2"}
+
+
 def test_answers_that_nobody_reads_are_bounded(
     spool: SpoolDirectory, connection: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

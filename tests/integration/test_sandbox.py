@@ -124,6 +124,15 @@ def test_a_store_that_nobody_serves_is_refused_at_once_with_the_name_of_the_sand
             assert not (root / ".agent-trace" / "run" / "spool").exists()
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_coordinator_in_a_sandbox_is_sent_outside(tmp_path: Path, kind: str) -> None:
+    assert run(kind, tmp_path, "init", ".").returncode == 0
+    done = run(kind, tmp_path, "serve")
+    assert done.returncode == 1
+    assert "start the coordinator outside of the sandbox that denies it" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_coordinator_known_by_its_address_only_is_refused_with_the_way_out(
     coordinator: Coordinator,
 ) -> None:

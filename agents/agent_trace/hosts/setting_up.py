@@ -93,6 +93,8 @@ class Plan:
 
     host: Host
     steps: tuple[Step, ...]
+    project: Path
+    """Where the host's program runs."""
     removing: bool = False
 
     def state(self) -> tuple[Done, ...]:
@@ -160,6 +162,7 @@ class Plan:
         try:
             subprocess.run(
                 step.program,
+                cwd=self.project,
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 timeout=PROGRAM_SECONDS_MAX,
@@ -240,7 +243,7 @@ def plan(
         if path is None:
             raise InvalidRequest(f"{host.title} reads no instructions of a {scope.value}")
         steps.append(Step(What.INSTRUCTIONS, path, marked.with_block))
-    made = Plan(host, tuple(steps))
+    made = Plan(host, tuple(steps), project)
     made.state()
     return made
 
@@ -266,7 +269,7 @@ def plan_removal(host: Host, scope: Scope, project: Path) -> Plan:
     path = host.instructions.path(scope, project)
     if path is not None:
         steps.append(Step(What.INSTRUCTIONS, path, marked.without_block))
-    made = Plan(host, tuple(steps), removing=True)
+    made = Plan(host, tuple(steps), project, removing=True)
     made.state()
     return made
 

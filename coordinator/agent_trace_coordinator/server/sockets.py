@@ -10,6 +10,7 @@ Three rules, because libzmq's descriptor is edge-triggered and stands for the wh
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Callable
 from typing import Final
@@ -17,6 +18,7 @@ from typing import Final
 import anyio
 import zmq
 
+from agent_trace_coordinator.errors import StoreInvalid
 from agent_trace_protocol.limits import BODY_BYTES_MAX
 
 __all__ = ["Router"]
@@ -72,8 +74,17 @@ class Router:
         """Replies that could not be delivered."""
 
     def bind(self, endpoint: str) -> None:
-        """Listen at a ZeroMQ address; raises `zmq.ZMQError`."""
-        self._socket.bind(endpoint)
+        """Listen at a ZeroMQ address.
+
+        Raises:
+            StoreInvalid: the system does not let us.
+        """
+        try:
+            self._socket.bind(endpoint)
+        except zmq.ZMQError as error:
+            denied = error.errno in (errno.EPERM, errno.EACCES)
+            step = "; start the coordinator outside of the sandbox that denies it" if denied else ""
+            raise StoreInvalid(f"can not listen at {endpoint}: {error.strerror}{step}") from error
 
     def close(self) -> None:
         """Close the socket after the replies that are under way have left, or after a second."""

@@ -50,8 +50,8 @@ ENTRIES_MAX: Final = 1000
 TURN_MESSAGES_MAX: Final = 64
 """Messages taken from one connection before the others get a turn."""
 
-TURN_BYTES_MAX: Final = 16 << 20
-"""Bytes taken from one connection before the others get a turn, unless one message is larger."""
+TURN_BYTES_MAX: Final = 32 << 20
+"""Bytes taken from all connections in one turn, and one message more: what lies in memory."""
 
 UNREAD_MESSAGES_MAX: Final = 256
 UNREAD_BYTES_MAX: Final = 32 << 20
@@ -112,6 +112,7 @@ class SpoolDirectory:
         self._connections: dict[str, _Connection] = {}
         self._refused: set[str] = set()
         """Directories that are no connections of ours, or could not be removed."""
+        self._turns = 0
         self.bell = -1
         """The descriptor that is readable when a client has something; -1 if there is none."""
         self.dropped_count = 0
@@ -174,11 +175,19 @@ class SpoolDirectory:
         except OSError as error:
             _log.warning("the spool can not be looked at: %s", error)
         found: list[Message] = []
-        for connection in list(self._connections.values()):
+        left_bytes = TURN_BYTES_MAX
+        waiting = list(self._connections.values())
+        # Another one is the first each time, for the last ones may find no room.
+        self._turns += 1
+        first = self._turns % len(waiting) if waiting else 0
+        for connection in waiting[first:] + waiting[:first]:
+            if left_bytes <= 0:
+                break
             try:
                 gone = self._is_gone(connection)
-                taken = self._take(connection)
+                taken = self._take(connection, left_bytes)
                 found += ((connection.peer, frames) for frames in taken)
+                left_bytes -= sum(len(frame) for frames in taken for frame in frames)
             except (OSError, AgentTraceError, _Refused) as error:
                 _log.warning("connection %s is ended: %s", connection.name, error)
                 self._drop(connection, remove=True)
@@ -298,8 +307,9 @@ class SpoolDirectory:
             except FileNotFoundError:
                 continue
             except OSError as error:
-                _log.warning("%s in the spool is no connection: %s", name, error.strerror)
-                self._refused.add(name)
+                _log.warning("%s in the spool can not be opened: %s", name, error.strerror)
+                if error.errno in (errno.ELOOP, errno.ENOTDIR):
+                    self._refused.add(name)
                 continue
             status = os.fstat(directory)
             if status.st_uid != os.geteuid() or status.st_mode & 0o077:
@@ -309,11 +319,11 @@ class SpoolDirectory:
                 continue
             self._connections[name] = _Connection(name, directory, self._clock())
 
-    def _take(self, connection: _Connection) -> list[list[bytes]]:
+    def _take(self, connection: _Connection, bytes_max: int) -> list[list[bytes]]:
         """Return the next messages of a connection, and remove their files."""
         taken: list[list[bytes]] = []
         taken_bytes = 0
-        while len(taken) < TURN_MESSAGES_MAX and taken_bytes < TURN_BYTES_MAX:
+        while len(taken) < TURN_MESSAGES_MAX and taken_bytes < bytes_max:
             name = request_name(connection.next_request)
             try:
                 descriptor = os.open(name, os.O_RDONLY | _FLAGS, dir_fd=connection.directory)
