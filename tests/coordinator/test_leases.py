@@ -8,6 +8,7 @@ import random
 import pytest
 
 from agent_trace_coordinator.core.effects import Answer
+from agent_trace_coordinator.core.effects import Append as AppendEffect
 from agent_trace_coordinator.core.inputs import Facts, Now, Received, Tick
 from agent_trace_coordinator.core.lease_queue import sessions_waited_for
 from agent_trace_coordinator.core.machine import step
@@ -50,7 +51,10 @@ from agent_trace_protocol import (
     Request,
     Restore,
     SessionKind,
+    ShowViolation,
+    Stop,
     Transact,
+    Unlock,
     parse_pattern,
 )
 from agent_trace_protocol.limits import LEASE_WAITERS_MAX, LEASES_MAX, LEASES_OF_SESSION_MAX
@@ -608,6 +612,44 @@ def test_there_is_a_limit_on_those_who_wait() -> None:
         desk.state.waiters[ben.session, number] = dataclasses.replace(waiter, number=number)
     ben.number = LEASE_WAITERS_MAX
     assert refused(acquire(ben, "a.md", wait=60)).code is ErrorCode.TOO_MANY
+
+
+def test_who_waits_is_not_told_of_the_end_of_its_session_before_that_is_durable() -> None:
+    desk = Desk()
+    ann, ben = desk.member("ann"), desk.member("ben")
+    lease(ann, "a.md")
+    acquire(ben, "a.md", wait=60)
+    closing = Received(ben.session, ben.number + 1, b"", Close(), Facts(), ben.key)
+    effects = step(desk.state, closing, desk.now())
+    (ended,) = [each.entry.record.seq for each in effects if isinstance(each, AppendEffect)]
+    assert all(each.after >= ended for each in effects if isinstance(each, Answer))
+
+
+def test_a_program_that_comes_back_is_told_a_number_that_nothing_waits_under() -> None:
+    desk = Desk()
+    ann, ben = desk.member("ann"), desk.member("ben")
+    lease(ann, "a.md")
+    acquire(ben, "a.md", wait=60)
+    opened = ben.open()
+    assert isinstance(opened, Opened) and opened.next_number == ben.number + 1
+
+
+def test_while_the_disk_takes_no_writes_a_refusal_leaves_no_record() -> None:
+    desk = Desk()
+    user, agent = desk.member("ann", Actor.USER), desk.member("ben")
+    user.put("a.md", "one\n")
+    user.ask(Unlock("a.md", seconds=1))
+    desk.time += 5
+    count = len(desk.entries)
+    facts = Facts(takes_writes=False)
+    for member, request_ in ((agent, Stop()), (agent, ShowViolation("violation-1"))):
+        reply = desk.ask(member.key, 99, request_, facts)
+        assert refused(reply).code is ErrorCode.PERMISSION_DENIED
+        assert refused(reply).violation == ""
+    previous = desk.previous(user.session, 1)
+    again = Transact((Put("a.md", b"one\n"),))
+    desk.ask(user.key, 1, again, Facts(previous=previous, takes_writes=False))
+    assert len(desk.entries) == count
 
 
 # ---- writing --------------------------------------------------------------------------------

@@ -6,8 +6,9 @@ from typing import Final
 
 from .core import CORE_MUTANTS
 from .plant import Mutant, planted
+from .rights import RIGHTS_MUTANTS
 from .shell import SHELL_MUTANTS
 
 __all__ = ["MUTANTS", "Mutant", "planted"]
 
-MUTANTS: Final = (*CORE_MUTANTS, *SHELL_MUTANTS)
+MUTANTS: Final = (*CORE_MUTANTS, *RIGHTS_MUTANTS, *SHELL_MUTANTS)

@@ -31,20 +31,25 @@ class Totals:
         self.operations = 0
         self.lives = 0
         self.judged_afresh = 0
+        self.leases = [0, 0, 0, 0]
 
     def add(self, report: Report) -> None:
         self.simulated_seconds += report.seconds
         self.operations += report.writes + report.reads
         self.lives += report.lives
         self.judged_afresh += report.refused_then_done
+        self.leases = [sum(each) for each in zip(self.leases, report.leases, strict=True)]
 
     def __str__(self) -> str:
         elapsed = time.monotonic() - self.started
+        granted, written, stale, unlocked = self.leases
         return (
             f"{self.seeds} seeds, {self.failed} failed, {self.seeds / elapsed:.1f} seeds/s, "
             f"{self.simulated_seconds / 3600:.2f} simulated hours, {self.lives} coordinator lives, "
             f"{self.operations} operations checked, "
-            f"{self.judged_afresh} refusals whose late repetition was judged afresh"
+            f"{self.judged_afresh} refusals whose late repetition was judged afresh; "
+            f"{granted} leases, {written} writes under one, {stale} that came too late, 0 beside "
+            f"another holder; {unlocked} writes by an unlock, 0 after its end"
         )
 
 

@@ -28,6 +28,7 @@ from agent_trace_coordinator.core.records import (
 )
 from agent_trace_coordinator.core.state import Rules, State
 from agent_trace_protocol import (
+    AcquireLease,
     Actor,
     Close,
     Committed,
@@ -57,6 +58,8 @@ from agent_trace_protocol import (
     decode_request_envelope,
 )
 
+from .lease_oracle import LEASE_RECORDS, LeaseOracle
+from .leases import followed
 from .model import (
     Accepted,
     Effect,
@@ -141,12 +144,15 @@ class Checker:
         self._reply_seq = 0
         self._superseded_by = ""
         self._unanswered: Counter[tuple[bytes, int]] = Counter()
+        self._may_wait: set[tuple[bytes, int]] = set()
+        """Requests that may wait, by connection: asked again elsewhere, they are answered there."""
         self._signs: dict[str, _Sign] = {}
         self._pauses: list[tuple[float, float]] = []
         self._life = 0
         self._read_only = False
         self.git_failed = False
         self._digest = hashlib.blake2b(digest_size=16)
+        self.leases = LeaseOracle(self._candidates, self._sent_by, Violation)
 
     @property
     def seq(self) -> int:
@@ -171,6 +177,8 @@ class Checker:
         request = decode_request(body)
         if isinstance(request, Open):
             self._openings.setdefault(session, request)
+        if isinstance(request, AcquireLease) and request.wait_seconds:
+            self.leases.waiting.add(session)
         known.append(Sent(session, number, body, request, self.seq, self._acked))
 
     def on_answered(self, session: str, number: int, body: bytes, reply: Reply) -> None:
@@ -195,6 +203,7 @@ class Checker:
         for sign in self._signs.values():
             # Whatever was silent before, the restart gives it its whole time again.
             sign.at = max(sign.at, now)
+        self.leases.starts.append(now)
         self._compare(state)
 
     def on_paused(self, start: float, end: float) -> None:
@@ -203,10 +212,15 @@ class Checker:
 
     def on_handled(self, peer: bytes, frames: list[bytes], now: float) -> None:
         """The coordinator takes a message of a connection's session."""
-        self._unanswered[peer, decode_request_envelope(frames[0]).number] += 1
+        request = decode_request(frames[1])
+        number = decode_request_envelope(frames[0]).number
+        if _waits(request):
+            self._may_wait.add((peer, number))
+        else:
+            self._unanswered[peer, number] += 1
         session = self._sessions.get(peer)
         # Other requests may be refused before anybody looks whose they are.
-        if session is not None and isinstance(decode_request(frames[1]), Heartbeat):
+        if session is not None and isinstance(request, Heartbeat):
             self._signs[session] = _Sign(now, self._life)
 
     def on_full(self, now: float) -> None:
@@ -223,6 +237,12 @@ class Checker:
         if isinstance(body, SessionOpened):
             # `seen` is set when the session opens, whatever came before.
             self._signs.setdefault(record.session, _Sign(now, self._life))
+        expired = self.leases.submitted(record, now)
+        if expired:
+            since = max(self.leases.granted_at[expired], self._signs[record.session].at)
+            ttl = self.model.last.leases.get(expired)
+            if ttl is not None:
+                self._check_silent(record.session, ttl.ttl_ms / 1000, now, since)
         if not isinstance(body, SessionClosed):
             return
         opening = self._openings[record.session]
@@ -237,9 +257,11 @@ class Checker:
             if not successor.takeover:
                 self._check_silent(record.session, stale, now)
 
-    def _check_silent(self, session: str, seconds: float, now: float) -> None:
+    def _check_silent(
+        self, session: str, seconds: float, now: float, since: float | None = None
+    ) -> None:
         """The coordinator may not take its own absence for a session's."""
-        since = self._signs[session].at
+        since = self._signs[session].at if since is None else since
         silent = now - since
         for start, end in self._pauses:
             overlap = min(end, now) - max(start, since)
@@ -276,6 +298,7 @@ class Checker:
                 raise Violation(
                     f"{name} is {getattr(state, name)!r}, the journal says {getattr(mine, name)!r}"
                 )
+        self.leases.compare(state, self.model.last)
         theirs = {id: each for id, each in state.sessions.items() if each.journaled}
         if theirs.keys() != mine.sessions.keys():
             raise Violation("the open sessions are not those of the journal")
@@ -314,6 +337,10 @@ class Checker:
             after = self._open(last, record, body)
         elif isinstance(body, SessionClosed):
             after = self._close(last, record, body)
+        elif isinstance(body, LEASE_RECORDS):
+            self._once(record)
+            after = self.leases.take(self._with_request(last, record), record, body)
+            after = replace(after, seq=record.seq)
         elif isinstance(body, Repeated):
             if body.violation not in last.violations or record.session not in last.sessions:
                 raise Violation(f"record {record.seq} counts a refusal that never was")
@@ -365,7 +392,24 @@ class Checker:
         ):
             raise Violation(f"session {record.session} was closed and nobody asked for it")
         sessions = {id: each for id, each in last.sessions.items() if id != record.session}
-        return replace(last, seq=record.seq, sessions=sessions)
+        leases = self.leases.closed(last, record, body)
+        return replace(last, seq=record.seq, sessions=sessions, leases=leases)
+
+    def _once(self, record: Record) -> None:
+        """A request that is carried out is carried out once."""
+        if not record.request:
+            return
+        if (record.session, record.request) in self._requests:
+            raise Violation(f"request {record.request} of {record.session} is carried out twice")
+        self._requests[record.session, record.request] = record
+
+    def _with_request(self, last: Snapshot, record: Record) -> Snapshot:
+        """Return the store with the number of a session's request taken note of."""
+        session = last.sessions.get(record.session)
+        if session is None:
+            return last
+        known = replace(session, request_high=max(session.request_high, record.request))
+        return replace(last, sessions={**last.sessions, record.session: known})
 
     def _transact(
         self,
@@ -379,8 +423,7 @@ class Checker:
             raise Violation(f"record {record.seq} is of session {record.session}, not open")
         if (session.name, session.actor) != (record.author, record.actor):
             raise Violation(f"record {record.seq} of {session.name} says {record.author}")
-        if (record.session, record.request) in self._requests:
-            raise Violation(f"request {record.request} of {record.session} is carried out twice")
+        self._once(record)
         sent = next(
             (
                 each
@@ -395,7 +438,6 @@ class Checker:
             raise Violation(
                 f"record {record.seq} was asked for after record {sent.acked} was acknowledged"
             )
-        self._requests[record.session, record.request] = record
         self.refused_then_done_count += sent.refused
         self.writes_count += 1
         expected = execute(
@@ -406,10 +448,14 @@ class Checker:
             sent.request.operations,
             seq=record.seq,
             time_ms=record.time_ms,
-            document_bytes_max=self.rules.document_bytes_max,
+            rules=self.rules,
+            session=record.session,
+            tokens=sent.request.leases,
         )
-        known = replace(session, request_high=max(session.request_high, record.request))
-        after = replace(last, seq=record.seq, sessions={**last.sessions, record.session: known})
+        if sent.request.leases:
+            self.leases.written_count += isinstance(body, Changed)
+            self.leases.stale_count += isinstance(body, Drafted)
+        after = replace(self._with_request(last, record), seq=record.seq)
         if isinstance(body, Violated):
             return self._refuse(after, record, body, sent.request, expected, contents)
         if isinstance(body, Drafted):
@@ -441,7 +487,7 @@ class Checker:
         expected: object,
         contents: dict[int, bytes],
     ) -> Snapshot:
-        if not isinstance(expected, Late):
+        if not isinstance(expected, Late) or body.code is not expected.code:
             raise Violation(f"record {record.seq} is a conflict, the model says {expected}")
         conflict = body.conflict
         texts = tuple(
@@ -511,9 +557,14 @@ class Checker:
             self.model.made[document.id, document.revision] = document
         live = {each.path for each in documents.values() if not each.deleted}
         passed = {effect.after.path for effect in expected.effects}
+        leases = after.leases
+        for effect in expected.effects:
+            if effect.before is not None and effect.before.path != effect.after.path:
+                leases = followed(leases, effect.before.path, effect.after.path)
         return replace(
             after,
             documents=documents,
+            leases=leases,
             drafts={seq: draft for seq, draft in after.drafts.items() if seq != body.draft},
             foreign={
                 path: text
@@ -579,7 +630,6 @@ class Checker:
         envelope = decode_reply_envelope(frames[0])
         reply = decode_reply(frames[1])
         session = self._sessions[peer]
-        self._unanswered[peer, envelope.number] -= 1
         if envelope.seq != self.seq:
             raise Violation(f"a reply says seq {envelope.seq}; {self.seq} is durable")
         if envelope.seq < self._reply_seq:
@@ -588,6 +638,9 @@ class Checker:
         candidates = self._candidates(session, envelope.number)
         if not candidates:
             raise Violation(f"request {envelope.number} of {session} was never sent")
+        asked = (peer, envelope.number)
+        if self._unanswered[asked] > 0 or asked not in self._may_wait:
+            self._unanswered[asked] -= 1
         reasons = [self._check(sent, reply) for sent in candidates]
         if all(reasons):
             raise Violation(
@@ -595,6 +648,9 @@ class Checker:
                 f"{candidates[-1].seq}, was answered {reply} at seq {self.seq}: "
                 + "; or ".join(reasons)
             )
+
+    def _sent_by(self, session: str) -> list[Sent]:
+        return [each for (by, _), known in self._sent.items() if by == session for each in known]
 
     def _candidates(self, session: str, number: int) -> list[Sent]:
         return self._sent.get((session, number), [])
@@ -609,6 +665,10 @@ class Checker:
         if isinstance(reply, Refused):
             return self._check_refusal(sent, reply)
         request = sent.request
+        record = self._requests.get((sent.session, sent.number))
+        said = self.leases.check(sent, reply, self.model.snapshots[sent.seq :], record)
+        if said is not None:
+            return said
         if isinstance(request, Transact) and isinstance(reply, Committed):
             return self._check_committed(sent, request, reply)
         if isinstance(request, Open) and isinstance(reply, Opened):
@@ -666,7 +726,10 @@ class Checker:
             session = snapshot.sessions.get(sent.session)
             if session is None:
                 continue
-            if reply.next_number == session.request_high + 1:
+            # What waits for a lease has a number too, and is in no record.
+            waits = reply.session in self.leases.waiting
+            unused = reply.next_number - session.request_high - 1
+            if unused == 0 or (waits and unused > 0):
                 if reply.predecessor == session.predecessor:
                     return ""
         if request.ephemeral or self._read_only:
@@ -728,6 +791,9 @@ class Checker:
             return "" if sent.session in self._opened and gone else "the session did not end"
         if isinstance(request, Open):
             return self._check_open_refusal(sent, request, code)
+        said = self.leases.check(sent, reply, snapshots, record)
+        if said is not None:
+            return said
         if isinstance(request, Transact):
             return self._check_transact_refusal(sent, request, reply, record)
         if isinstance(request, (Read, Log)) and request.path and not is_path(request.path):
@@ -764,7 +830,9 @@ class Checker:
             if isinstance(body, Violated) and record.fingerprint == sent.fingerprint:
                 return "" if code is body.code else "it is another refusal than before"
             if isinstance(body, Drafted) and record.fingerprint == sent.fingerprint:
-                same = reply.error.conflict == body.conflict
+                same = reply.error.lease == body.lease
+                if body.lease is None:
+                    same = reply.error.conflict == body.conflict
                 return "" if same else "it is another conflict than before"
         # A copy may have been refused before another one was carried out: a repetition of what was
         # refused is judged afresh (docs/protocol.md, "Repeating").
@@ -779,11 +847,13 @@ class Checker:
                 request.operations,
                 seq=snapshot.seq + 1,
                 time_ms=0,
-                document_bytes_max=self.rules.document_bytes_max,
+                rules=self.rules,
+                session=sent.session,
+                tokens=request.leases,
             )
             kept_before = (
                 isinstance(expected, Late)
-                and code is ErrorCode.CONFLICT
+                and code is expected.code
                 and self._names_draft(snapshot, reply, ModelDraft(session.name, expected.texts))
             )
             if kept_before or isinstance(expected, Unsure) or expected == Rejected(code):
@@ -793,11 +863,11 @@ class Checker:
         return "no state in between refuses it like this"
 
     def _names_draft(self, snapshot: Snapshot, reply: Refused, draft: ModelDraft) -> bool:
-        """Return whether a conflict names the draft that keeps the same texts already."""
-        conflict = reply.error.conflict
-        if conflict is None or not conflict.draft:
+        """Return whether a refusal names the draft that keeps the same texts already."""
+        kept = reply.error.lease or reply.error.conflict
+        if kept is None or not kept.draft:
             return False
-        return snapshot.drafts.get(int(conflict.draft.removeprefix("draft-"))) == draft
+        return snapshot.drafts.get(int(kept.draft.removeprefix("draft-"))) == draft
 
     # -- the end ---------------------------------------------------------------------------
 
@@ -823,6 +893,11 @@ class Checker:
                 mine.deleted,
             ):
                 raise Violation(f"{document} is {mine} in the model")
+
+
+def _waits(request: Request) -> bool:
+    """Return whether a request may wait for long."""
+    return isinstance(request, AcquireLease) and request.wait_seconds > 0
 
 
 def _listed(snapshot: Snapshot, prefix: str) -> list[tuple[str, int, int, int]]:

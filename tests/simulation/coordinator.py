@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from anyio.abc import TaskGroup
 
+from agent_trace_coordinator.core.grants import resume
 from agent_trace_coordinator.core.invariants import check
 from agent_trace_coordinator.core.records import Entry
 from agent_trace_coordinator.core.sessions import TICK_SECONDS
@@ -177,6 +178,7 @@ class Coordinator:
 
     def _load(self) -> State:
         state = self._disk.load(self.timeline.now)
+        resume(state, self._clock.read())
         check(state)
         return state
 

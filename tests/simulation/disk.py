@@ -82,7 +82,7 @@ class Disk:
             if record.session in self.opened:
                 raise JournalViolation(f"session {record.session} is opened twice")
             self.opened.add(record.session)
-        if record.session not in self.opened or record.session in self.ended:
+        if record.session and (record.session not in self.opened or record.session in self.ended):
             raise JournalViolation(f"record {record.seq} is of session {record.session}, not open")
         if record.request:
             identity = (record.session, record.request)

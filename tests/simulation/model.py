@@ -12,6 +12,7 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from agent_trace_coordinator.core.state import Rules
 from agent_trace_protocol import (
     AcceptDraft,
     Action,
@@ -29,6 +30,8 @@ from agent_trace_protocol import (
     SectionEdit,
     SectionMode,
 )
+
+from .leases import ModelGrant, ModelLease, covers, followed, guard
 
 __all__ = [
     "Accepted",
@@ -120,6 +123,10 @@ class Snapshot:
     """Files in the store's directory that never were documents."""
     violations: frozenset[int] = frozenset()
     """Refused writes that are on record."""
+    leases: dict[int, ModelLease] = field(default_factory=dict[int, ModelLease])
+    """Leases that are held, by token."""
+    grants: dict[int, ModelGrant] = field(default_factory=dict[int, ModelGrant])
+    """Unlocks that hold, by seq."""
 
     def live(self) -> list[ModelDocument]:
         return [each for each in self.documents.values() if not each.deleted]
@@ -167,6 +174,8 @@ class Late:
     texts: tuple[ModelText, ...] = ()
     merged: bool | None = None
     """None: this model can not tell."""
+    code: ErrorCode = ErrorCode.CONFLICT
+    """`stale_lease` or `lease_held` if it is for a lease that it does not fit."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -226,10 +235,12 @@ def execute(
     *,
     seq: int,
     time_ms: int,
-    document_bytes_max: int,
+    rules: Rules,
+    session: str,
+    tokens: tuple[int, ...] = (),
 ) -> Outcome:
     """Return what the operations come to as operation `seq` on top of a snapshot."""
-    run = _Run(model, snapshot, actor, author, seq, time_ms, document_bytes_max)
+    run = _Run(model, snapshot, actor, author, seq, time_ms, rules, session, tokens)
     try:
         for index, operation in enumerate(operations):
             run.do(index, operation)
@@ -237,7 +248,7 @@ def execute(
         if not isinstance(stop.outcome, Late):
             return stop.outcome
         return _kept(
-            _Run(model, snapshot, actor, author, seq, time_ms, document_bytes_max),
+            _Run(model, snapshot, actor, author, seq, time_ms, rules, session, tokens),
             operations,
             stop.outcome,
         )
@@ -253,7 +264,7 @@ def _kept(run: _Run, operations: tuple[Operation, ...], late: Late) -> Outcome:
         expected = operation.if_revision
         path = operation.path
         if not is_path(path):
-            return Rejected(ErrorCode.CONFLICT)
+            return Rejected(late.code)
         document = run.now.at(path) or (run.now.deleted_at(path) if expected else None)
         key: object = path if document is None else document.id
         known = texts.get(key)
@@ -273,7 +284,7 @@ def _kept(run: _Run, operations: tuple[Operation, ...], late: Late) -> Outcome:
                 gone = document.deleted
                 found = None if gone else run.model.text(run.before, id, base)
             if found is None and not isinstance(operation, (Put, Delete)):
-                return Rejected(ErrorCode.CONFLICT)
+                return Rejected(late.code)
             before = found or b""
         if isinstance(operation, Delete):
             texts[key] = ModelText(path, id, base, None, kind)
@@ -281,15 +292,18 @@ def _kept(run: _Run, operations: tuple[Operation, ...], late: Late) -> Outcome:
         try:
             text: bytes = outcome(before, operation)
         except _Stop:
-            return Rejected(ErrorCode.CONFLICT)
+            return Rejected(late.code)
         texts[key] = ModelText(path, id, base, text, kind)
     if all(each.text is None for each in texts.values()):
-        return Rejected(ErrorCode.CONFLICT)
+        return Rejected(late.code)
     try:
         for each in texts.values():
             run.check_text(each.text or b"")
     except _Stop as stop:
         return stop.outcome
+    if late.code is not ErrorCode.CONFLICT:
+        # Nothing was joined: whether it could be is asked when the draft is accepted.
+        return replace(late, texts=tuple(texts.values()), merged=False)
     merged = [run.joined(each) for each in texts.values()]
     sure: bool | None = all(each is not None for each in merged)
     if sure and any(isinstance(each, Unsure) for each in merged):
@@ -318,7 +332,9 @@ class _Run:
         author: str,
         seq: int,
         time_ms: int,
-        document_bytes_max: int,
+        rules: Rules,
+        session: str,
+        tokens: tuple[int, ...],
     ) -> None:
         self.model = model
         self.now = replace(snapshot, documents=dict(snapshot.documents))
@@ -327,7 +343,9 @@ class _Run:
         self.author = author
         self.seq = seq
         self.time_ms = time_ms
-        self.document_bytes_max = document_bytes_max
+        self.rules = rules
+        self.session = session
+        self.tokens = tokens
         self.effects: list[Effect] = []
         self.draft = 0
 
@@ -336,12 +354,14 @@ class _Run:
             self.write(index, operation)
         elif isinstance(operation, (Edit, SectionEdit)):
             document = self.existing(operation.path)
-            self.check_permission(document.type)
+            self.check_permission(document.type, document)
+            self.check_lease(document.path)
             self.check_revision(operation.path, document, operation)
             self.change(document, Action.EDIT, outcome(document.content, operation))
         elif isinstance(operation, Delete):
             document = self.existing(operation.path)
-            self.check_permission(document.type)
+            self.check_permission(document.type, document)
+            self.check_lease(document.path)
             self.check_revision(operation.path, document, operation)
             lines = len(document.content.splitlines())
             self.enter(Action.DELETE, document, self.next(document, b"", deleted=True), 0, lines)
@@ -361,7 +381,8 @@ class _Run:
         _check_path(path)
         document = self.now.at(path)
         wanted = operation.type or DocumentType.SCRATCH
-        self.check_permission(wanted if document is None else document.type)
+        self.check_permission(wanted if document is None else document.type, document)
+        self.check_lease(path)
         self.check_revision(path, document, operation)
         if document is None:
             if self.now.foreign.get(path, operation.content) != operation.content:
@@ -375,15 +396,18 @@ class _Run:
 
     def move(self, operation: Move) -> None:
         document = self.existing(operation.path)
-        self.check_permission(document.type)
+        self.check_permission(document.type, document)
         path = operation.new_path
         _check_path(path)
+        self.check_lease(document.path)
+        self.check_lease(path)
         self.check_revision(operation.path, document, operation)
         if path == document.path:
             raise _reject(ErrorCode.INVALID_REQUEST)
         self.check_free(path, moving=document)
         if path in self.now.foreign:
             raise _reject(ErrorCode.CONFLICT)
+        self.follow(document.path, path)
         after = replace(self.next(document, document.content), path=path)
         self.enter(Action.MOVE, document, after, 0, 0)
 
@@ -393,7 +417,8 @@ class _Run:
         past = document or self.now.deleted_at(operation.path)
         if past is None:
             raise _reject(ErrorCode.NOT_FOUND)
-        self.check_permission(past.type)
+        self.check_permission(past.type, document)
+        self.check_lease(operation.path)
         self.check_revision(operation.path, document, operation)
         text = self.model.text(self.before, past.id, operation.revision)
         if text is None:
@@ -404,6 +429,7 @@ class _Run:
 
     def add(self, index: int, operation: Add) -> None:
         _check_path(operation.path)
+        self.check_lease(operation.path)
         if self.now.at(operation.path) is not None:
             raise _reject(ErrorCode.CONFLICT)
         content = self.now.foreign.get(operation.path)
@@ -423,6 +449,7 @@ class _Run:
             document = self.now.documents.get(each.document)
             if document is None or document.deleted:
                 document = self.now.at(each.path)
+            self.check_lease(each.path if document is None else document.path, keeps=False)
             if document is None:
                 if each.base:
                     raise _reject(ErrorCode.NOT_FOUND)
@@ -432,7 +459,7 @@ class _Run:
                     raise _reject(ErrorCode.CONFLICT)
                 self.create(len(self.effects), each.path, each.type, each.text)
                 continue
-            self.check_permission(document.type)
+            self.check_permission(document.type, document)
             if each.text is None:
                 if each.base != document.revision:
                     raise _reject(ErrorCode.CONFLICT)
@@ -469,9 +496,40 @@ class _Run:
             raise _reject(ErrorCode.NOT_FOUND)
         return document
 
-    def check_permission(self, type: DocumentType) -> None:
-        if self.actor.value not in WRITERS[type.value].split():
-            raise _reject(ErrorCode.PERMISSION_DENIED)
+    def check_permission(self, type: DocumentType, document: ModelDocument | None = None) -> None:
+        if self.actor.value in WRITERS[type.value].split():
+            return
+        if self.actor is Actor.AGENT and document is not None:
+            for grant in self.now.grants.values():
+                if grant.document == document.id and grant.agent in ("", self.author):
+                    return
+        raise _reject(ErrorCode.PERMISSION_DENIED)
+
+    def check_lease(self, path: str, *, keeps: bool = True) -> None:
+        """Stop if the leases do not let a path be written; `keeps` is whether the texts wait."""
+        said = guard(
+            self.now.leases,
+            self.session,
+            self.tokens,
+            path,
+            enforced=self.rules.leases_enforced,
+        )
+        if not said.held and not said.stale:
+            return
+        code = ErrorCode.LEASE_HELD if said.held else ErrorCode.STALE_LEASE
+        raise _Stop(Late(path, 0, 0, code=code) if keeps else Rejected(code))
+
+    def follow(self, path: str, new_path: str) -> None:
+        """Let the leases on a document follow it, unless they would meet others."""
+        leases = self.now.leases
+        for lease in leases.values():
+            if lease.pattern.lower() != path.lower() or new_path.lower() == path.lower():
+                continue
+            for other in leases.values():
+                meets = other.session != lease.session and not (other.shared and lease.shared)
+                if meets and covers(other.pattern, new_path):
+                    raise _reject(ErrorCode.LEASE_HELD)
+        self.now = replace(self.now, leases=followed(leases, path, new_path))
 
     def check_free(self, path: str, moving: ModelDocument | None = None) -> None:
         for other in self.now.live():
@@ -488,7 +546,7 @@ class _Run:
                 raise _reject(ErrorCode.INVALID_PATH)
 
     def check_text(self, text: bytes) -> None:
-        if len(text) > self.document_bytes_max:
+        if len(text) > self.rules.document_bytes_max:
             raise _reject(ErrorCode.TOO_LARGE)
         try:
             text.decode()

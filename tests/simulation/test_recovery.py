@@ -12,17 +12,17 @@ from random import Random
 import pytest
 
 from agent_trace_coordinator.core.invariants import check
-from agent_trace_coordinator.core.state import State
+from agent_trace_coordinator.core.state import Rules, State
 from agent_trace_coordinator.storage.journal import Journal
-from simulation.world import RULES, World
+from simulation.world import World
 
 pytestmark = pytest.mark.simulation
 
 
-def loaded(path: Path) -> State:
+def loaded(path: Path, rules: Rules) -> State:
     journal = Journal(path)
     try:
-        return journal.load(epoch=0, store="simulated", rules=RULES, now=0.0)
+        return journal.load(epoch=0, store="simulated", rules=rules, now=0.0)
     finally:
         journal.close()
 
@@ -40,8 +40,8 @@ def test_the_journal_loads_the_state_that_its_records_add_up_to(seed: int, tmp_p
         journal.append(entries[:size], [])
         entries = entries[size:]
     journal.close()
-    state = loaded(path)
+    state = loaded(path, world.disk.rules)
     check(state)
     world.disk.epoch = 0
     assert state == world.disk.load(0.0)
-    assert loaded(path) == state
+    assert loaded(path, world.disk.rules) == state

@@ -7,7 +7,7 @@ again with the same numbers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from random import Random
@@ -61,6 +61,7 @@ from agent_trace_protocol import (
 )
 
 from .clock import Timeline
+from .leasework import Task, ask_leases, rights, under_lease, write_protected
 from .network import Network
 
 __all__ = ["Client", "Profile", "Watcher"]
@@ -88,8 +89,6 @@ PATHS: Final = (
 
 ODD_PATHS: Final = ("notes", "Notes/A.md", "../out.md", ".agent-trace/x", "lost/found.md", "c.md")
 """Names that clash, are refused, or are rarely used."""
-
-Task = Generator[Request, Reply | AgentTraceError, None]
 
 
 class Watcher(Protocol):
@@ -151,7 +150,8 @@ class Client:
     @property
     def done(self) -> bool:
         """Whether it has done all it wanted, and heard of everything it asked."""
-        return self._stopped or (self._left == 0 and not self._tasks and not self._table)
+        busy = self._tasks or self._table or self._sleeping_count
+        return self._stopped or (self._left == 0 and not busy)
 
     def _begin_session(self) -> None:
         """Start anew, as somebody the coordinator does not know."""
@@ -168,6 +168,7 @@ class Client:
         self._session = session_id_of(self._key)
         self._table = Correlator()
         self._tasks: dict[int, Task] = {}
+        self._sleeping_count = 0
         self._asked_at: dict[int, float] = {}
         self._heartbeat = 0
         self._missed_count = 0
@@ -339,10 +340,18 @@ class Client:
 
     def _advance(self, task: Task, outcome: Reply | AgentTraceError | None) -> None:
         try:
-            request = next(task) if outcome is None else task.send(outcome)
+            wanted = next(task) if outcome is None else task.send(outcome)
         except StopIteration:
             return
-        self._tasks[self._enter(request)] = task
+        if isinstance(wanted, (int, float)):
+            self._sleeping_count += 1
+            self._soon(wanted, partial(self._wake, task))
+        else:
+            self._tasks[self._enter(wanted)] = task
+
+    def _wake(self, task: Task) -> None:
+        self._sleeping_count -= 1
+        self._advance(task, None)
 
     def _continue(self, number: int, outcome: Reply | AgentTraceError) -> None:
         task = self._tasks.pop(number, None)
@@ -359,9 +368,23 @@ class Client:
             return self._accept(self._random.choice(self._board))
         if draw < 0.82:
             return self._transaction()
-        if draw < 0.98:
+        if draw < 0.9:
             return self._look()
+        if draw < 0.98:
+            return self._special()
         return self._leave()
+
+    def _special(self) -> Task:
+        """Something with leases or rights."""
+        user = self.profile.actor is Actor.USER
+        draw = self._random.random()
+        if draw < 0.15:
+            return ask_leases()
+        if user and draw < 0.7:
+            return rights(self._random, self._line)
+        if draw < 0.4:
+            return write_protected(self._random, self._line)
+        return under_lease(self._random, self._line, steals=user)
 
     def _path(self) -> str:
         if self._random.random() < 0.12:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Final
 
@@ -48,6 +48,9 @@ class Report:
     reads: int
     lives: int
     refused_then_done: int
+    leases: tuple[int, int, int, int]
+    """Leases granted, writes under them that were carried out, and that came too late; writes that
+    an unlock allowed."""
 
 
 class World:
@@ -64,8 +67,9 @@ class World:
         self.timeline = Timeline(stream("timeline"))
         self.clock = SimulatedClock(self.timeline)
         self.faults = FaultPlan(stream("faults"))
-        self.disk = Disk(RULES)
-        self.checker = Checker(RULES, dict(FOREIGN_FILES))
+        rules = replace(RULES, leases_enforced=stream("leases").random() < 0.3)
+        self.disk = Disk(rules)
+        self.checker = Checker(rules, dict(FOREIGN_FILES))
         self.checker.git_failed = self.faults.git_failure > 0
         self.network = Network(self.timeline, self.faults, stream("network"))
         self.coordinator = Coordinator(
@@ -165,6 +169,7 @@ class World:
             self.checker.reads_count,
             self.coordinator.life,
             self.checker.refused_then_done_count,
+            self.checker.leases.counts,
         )
 
     def _finished(self) -> bool:

@@ -100,6 +100,8 @@ class Facts:
     """Why the session is no longer open, if the index knows it as ended."""
     holder_gone: bool = False
     """The process that holds the agent's name ran on this machine and does no longer."""
+    takes_writes: bool = True
+    """Whether the disk takes writes; if not, no record may come of the request."""
 
 
 NO_FACTS = Facts()

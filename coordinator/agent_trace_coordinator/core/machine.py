@@ -144,10 +144,12 @@ def _receive(state: State, input: Received, now: Now) -> list[Effect]:
     writes = isinstance(request, (Transact, Unlock, Lock, DiscardViolation, DiscardDraft))
     if writes or isinstance(request, Events):
         session.watching = not writes
-    ended = end_grants(state, now) if writes else []
+    ended = end_grants(state, now) if writes and input.facts.takes_writes else []
     try:
         return ended + _answer(state, session, input, request, now)
     except Forbidden as forbidden:
+        if not input.facts.takes_writes:
+            raise forbidden.error from forbidden
         return ended + record_refusal(state, session, input, forbidden, now)
     except AgentTraceError as error:
         if not ended:
@@ -251,12 +253,19 @@ def _open(state: State, input: Received, request: Open, now: Now) -> list[Effect
         heartbeat_seconds=state.rules.heartbeat_seconds,
         stale_seconds=state.rules.stale_seconds,
         document_bytes_max=state.rules.document_bytes_max,
-        next_number=session.request_high + 1,
+        next_number=_next_number(state, session),
         predecessor=session.predecessor,
         leases=held_info(state, session.id, now),
     )
     effects.append(Answer(opened, state.seq))
     return effects
+
+
+def _next_number(state: State, session: SessionEntry) -> int:
+    """Return the smallest request number that is certainly unused: one that waits is in no record,
+    and a program that comes back after a crash does not know of it."""
+    waiting = (number for id, number in state.waiters if id == session.id)
+    return 1 + max(session.request_high, *waiting, 0)
 
 
 def _evict(state: State, session: SessionEntry, request: EvictSession, now: Now) -> list[Effect]:
@@ -278,11 +287,12 @@ def _evict(state: State, session: SessionEntry, request: EvictSession, now: Now)
 
 
 def _end(state: State, session: SessionEntry, reason: str, now: Now) -> list[Effect]:
-    effects = stop_waiting(state, session.id, reason)
     if session.journaled:
-        return [append(state, session, SessionClosed(reason), now), *effects]
+        # Whoever waited is told of the end, so not before that is durable.
+        ended = append(state, session, SessionClosed(reason), now)
+        return [ended, *stop_waiting(state, session.id, reason)]
     del state.sessions[session.id]
-    return effects
+    return stop_waiting(state, session.id, reason)
 
 
 def _reason(text: str) -> str:

@@ -7,6 +7,7 @@ the order law as the shell sees it.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
@@ -318,6 +319,8 @@ class Runtime:
             # What was carried out before is answered as before, whatever is wrong by now.
             if facts.previous is None:
                 self._check_takes(session, request)
+            if self._read_only:
+                facts = dataclasses.replace(facts, takes_writes=False)
             received = Received(session, number, fingerprint, request, facts, peer)
             return step(self._state, received, self._clock())
         except AgentTraceError:
