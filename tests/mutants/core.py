@@ -77,7 +77,7 @@ CORE_MUTANTS: Final = (
         "type=document.type,",
         "type=DocumentType.SCRATCH,",
         "a renamed reference can be written by agents",
-        seeds=300,
+        seeds=900,
     ),
     Mutant(
         "move forgets a revision",

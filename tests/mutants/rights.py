@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from agent_trace_coordinator.core import grants, lease_guard, lease_queue, lease_views, leases
+from agent_trace_coordinator.core import (
+    grants,
+    lease_guard,
+    lease_queue,
+    lease_views,
+    leases,
+)
+from agent_trace_coordinator.server import adoption
 
 from .plant import Mutant
 
@@ -63,5 +70,13 @@ RIGHTS_MUTANTS: Final = (
         "if False:",
         "an agent writes a protected document long after its unlock",
         seeds=200,
+    ),
+    Mutant(
+        "a file counts as taken before its adoption is durable",
+        adoption.current_files,
+        "and document.seq <= durable_seq",
+        "",
+        "what a person saved is written over after the disk was full",
+        seeds=300,
     ),
 )

@@ -100,7 +100,7 @@ SHELL_MUTANTS: Final = (
     ),
     Mutant(
         "our own old file is taken for somebody else's",
-        Lookup.facts,
+        Lookup._find,  # pyright: ignore[reportPrivateUsage]
         "None if self._is_vacated(path) else self._tree.read(path)",
         "self._tree.read(path)",
         "a document can not be written again right after it was deleted",

@@ -58,6 +58,7 @@ from agent_trace_protocol import (
     decode_request_envelope,
 )
 
+from .file_oracle import FileOracle
 from .lease_oracle import LEASE_RECORDS, LeaseOracle
 from .leases import followed
 from .model import (
@@ -153,6 +154,7 @@ class Checker:
         self.git_failed = False
         self._digest = hashlib.blake2b(digest_size=16)
         self.leases = LeaseOracle(self._candidates, self._sent_by, Violation)
+        self.files = FileOracle(Violation)
 
     @property
     def seq(self) -> int:
@@ -341,8 +343,14 @@ class Checker:
             self._once(record)
             after = self.leases.take(self._with_request(last, record), record, body)
             after = replace(after, seq=record.seq)
+        elif isinstance(body, Changed) and body.source:
+            after = self.files.adopted(self.model, last, record, body, dict(entry.contents))
+            self._contents.update(entry.contents)
+        elif isinstance(body, Violated) and body.source:
+            after = self.files.refused(last, record, body, dict(entry.contents))
         elif isinstance(body, Repeated):
-            if body.violation not in last.violations or record.session not in last.sessions:
+            known = record.session in last.sessions or record.actor is Actor.UNKNOWN
+            if body.violation not in last.violations or not known:
                 raise Violation(f"record {record.seq} counts a refusal that never was")
         elif not isinstance(body, (Changed, Drafted, Violated)):
             raise Violation(f"record {record.seq} is something that nobody asked for: {body}")

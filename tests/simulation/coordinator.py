@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
@@ -25,7 +26,7 @@ from agent_trace_coordinator.server.lookup import Lookup
 from agent_trace_coordinator.server.runtime import Runtime
 
 from .clock import SimulatedClock, Timeline
-from .disk import Disk, SimulatedIndex, SimulatedTree
+from .disk import Disk, SetAsideFolder, SimulatedIndex, SimulatedTree
 from .stages import (
     InlineTasks,
     SimulatedFiles,
@@ -33,6 +34,7 @@ from .stages import (
     SimulatedJournal,
     SimulatedQueries,
 )
+from .watching import SimulatedWatcher
 
 if TYPE_CHECKING:
     from .faults import FaultPlan
@@ -86,6 +88,11 @@ class _Runtime(Runtime):
         return len(self._held)
 
     @property
+    def files_seq(self) -> int:
+        """The last operation that the files show."""
+        return self._files.written_seq
+
+    @property
     def held_count(self) -> int:
         return len(self._held) + len(self._in_git) + self._query_count
 
@@ -126,10 +133,12 @@ class Coordinator:
         disk.epoch += 1
         state = self._load()
         disk.commits.update(self._faults.commit_ids(disk.entries))
-        disk.restore_files()
+        tree = self._tree = SimulatedTree(disk)
+        disk.restore_files(tree)
         index = SimulatedIndex(disk)
-        self.lookup = _Lookup(index, SimulatedTree(disk), files_seq=lambda: self.files.written_seq)
+        self.lookup = _Lookup(index, tree, files_seq=lambda: self.files.written_seq)
         process = _Life(self, self.life)
+        folder = cast(Path, SetAsideFolder(disk))
         self.git = SimulatedGit(
             disk,
             process,
@@ -139,11 +148,12 @@ class Coordinator:
             on_progress=lambda: runtime.on_shown(),
         )
         self.files = SimulatedFiles(
-            SimulatedTree(disk),
+            tree,
             process,
             disk.seq,
             self.lookup.content,
             on_progress=lambda: runtime.on_shown(),
+            on_set_aside=lambda kept, seq: runtime.set_aside(folder, kept, seq),
         )
         self.journal = SimulatedJournal(
             disk,
@@ -167,7 +177,9 @@ class Coordinator:
             reload=self._load,
             git_lag_records_max=GIT_LAG_RECORDS_MAX,
             idle_seconds=None,
+            on_adopted=tree.accept,
         )
+        self._watcher = SimulatedWatcher(runtime, tree, process, self._random)
         runtime.run_queries_in(InlineTasks(process))
         self.timeline.after(self._faults.start_seconds(), partial(self._serve, process, state))
 
@@ -175,6 +187,7 @@ class Coordinator:
         self.running = True
         self._observer.on_started(self.life, self.timeline.now, state)
         process.soon(TICK_SECONDS, partial(self._tick, process))
+        self._watcher.start()
 
     def _load(self) -> State:
         state = self._disk.load(self.timeline.now)
@@ -292,6 +305,7 @@ class Coordinator:
         return (
             self.running
             and not self._paused
+            and not self._tree.capture(self.runtime.paths, 0)
             and self.runtime.held_count == 0
             and self.lookup.pending_count == 0
             and self.journal.pending_count == 0

@@ -7,6 +7,8 @@ not claim the same session, request or revision (the unique indexes of the real 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from agent_trace_coordinator.core.apply import apply_record
 from agent_trace_coordinator.core.records import (
     CHAIN_START,
@@ -22,11 +24,16 @@ from agent_trace_coordinator.core.records import (
 )
 from agent_trace_coordinator.core.state import Rules, State
 from agent_trace_coordinator.errors import CorruptStore
-from agent_trace_coordinator.storage.base import FileUpdate, SetAside
+from agent_trace_coordinator.storage.base import (
+    CapturedFile,
+    FileUpdate,
+    SetAside,
+    Signature,
+)
 from agent_trace_coordinator.storage.index import Index
 from agent_trace_protocol import Action, Log, LogEntry
 
-__all__ = ["Disk", "JournalViolation", "SimulatedIndex", "SimulatedTree"]
+__all__ = ["Disk", "JournalViolation", "SetAsideFolder", "SimulatedIndex", "SimulatedTree"]
 
 FOREIGN_FILES = {"found.md": b"# Found\nkept by hand\n", "lost/found.md": b"left behind\n"}
 """Files that lie in the store's directory from the start and are no documents."""
@@ -50,6 +57,10 @@ class Disk:
         self.ended: dict[str, str] = {}
         self.commits: dict[int, str] = {}
         self.files: dict[str, bytes] = dict(FOREIGN_FILES)
+        self.stamps: dict[str, int] = {}
+        """How often a path was written: by this a file is known again."""
+        self.set_aside: dict[str, bytes] = {}
+        """What lay where a document's file belongs, by the name that it was given."""
         self.full = False
         self.was_full_at = -1.0
         """When the disk last took no writes; negative: it always did."""
@@ -109,18 +120,39 @@ class Disk:
             apply_record(state, decode_record(entry.encoded), chain, now)
         return state
 
-    def restore_files(self) -> None:
+    def place(self, path: str, content: bytes | None) -> None:
+        """Put a file there, or take it away."""
+        self.stamps[path] = self.stamps.get(path, 0) + 1
+        if content is None:
+            self.files.pop(path, None)
+        else:
+            self.files[path] = content
+
+    def restore_files(self, tree: SimulatedTree) -> None:
         """Bring the files to what the documents hold, as the start of a coordinator promises."""
         documents = self.load(0.0)
-        foreign = {path: text for path, text in FOREIGN_FILES.items() if path in self.files}
+        made = {
+            self.contents[change.content_key]
+            for _, change in self.changes.values()
+            if change.content_key
+        }
         owned = {
             path
             for _, change in self.changes.values()
             for path in (change.path, change.previous_path)
         }
-        self.files = {path: text for path, text in foreign.items() if path not in owned}
+        for path in owned & self.files.keys() - documents.by_path.keys():
+            if self.files[path] not in made:
+                self.set_aside[f"left-{len(self.set_aside)}"] = self.files[path]
+            self.place(path, None)
         for path, id in documents.by_path.items():
-            self.files[path] = self.contents[documents.documents[id].content_key]
+            content = self.contents[documents.documents[id].content_key]
+            there = self.files.get(path)
+            if there is None or (there != content and there in made):
+                # Behind, or never written. What somebody else wrote is judged later.
+                self.place(path, content)
+            if self.files[path] == content:
+                tree.accept(path, tree.signature(path))
 
 
 class SimulatedIndex(Index):
@@ -195,15 +227,43 @@ class SimulatedTree:
 
     def __init__(self, disk: Disk) -> None:
         self._disk = disk
+        self._ours: dict[str, Signature] = {}
+
+    def signature(self, path: str) -> Signature:
+        """Return by what a file is known again; none has the inode 0."""
+        content = self._disk.files.get(path)
+        if content is None:
+            return (0, 0, 0, 1)
+        return (0, self._disk.stamps.get(path, 0) + 1, 0, len(content))
 
     def apply(self, updates: list[FileUpdate]) -> list[SetAside]:
-        """Bring the files to the given state."""
+        """Bring the files to the given state; return what others had put in the way."""
+        kept: list[SetAside] = []
         for update in updates:
-            if update.content is None:
-                self._disk.files.pop(update.path, None)
-            else:
-                self._disk.files[update.path] = update.content
-        return []
+            path, disk = update.path, self._disk
+            if update.captured is not None:
+                self._ours[path] = update.captured
+            there = disk.files.get(path)
+            if there is not None and self.signature(path) != self._ours.get(path):
+                if there != update.content:
+                    name = f"aside-{len(disk.set_aside)}"
+                    disk.set_aside[name] = there
+                    kept.append(SetAside(path, name, len(there), True))
+            disk.place(path, update.content)
+            self._ours[path] = self.signature(path)
+        return kept
+
+    def capture(self, paths: list[str], files_seq: int) -> list[CapturedFile]:
+        """Return what lies at these paths and is not ours."""
+        return [
+            CapturedFile(path, self._disk.files.get(path), "", self.signature(path), files_seq)
+            for path in paths
+            if self.signature(path) != self._ours.get(path)
+        ]
+
+    def accept(self, path: str, signature: Signature) -> None:
+        """Take what lies at a path as ours."""
+        self._ours[path] = signature
 
     def compare(self, expected: object) -> list[str]:
         """Not used: the start of a simulated coordinator restores files by itself."""
@@ -212,3 +272,23 @@ class SimulatedTree:
     def read(self, path: str) -> bytes | None:
         """Return the bytes of a file, None if there is none."""
         return self._disk.files.get(path)
+
+
+class SetAsideFolder:
+    """Where `server.adoption` reads back what was set aside, as it reads a directory."""
+
+    def __init__(self, disk: Disk) -> None:
+        self._disk = disk
+
+    def __truediv__(self, name: str) -> SetAsideFile:
+        return SetAsideFile(self._disk.set_aside[name])
+
+
+@dataclass(frozen=True)
+class SetAsideFile:
+    """One file of it."""
+
+    content: bytes
+
+    def read_bytes(self) -> bytes:
+        return self.content

@@ -64,6 +64,7 @@ class FaultPlan:
         self.partition_seconds = sometimes(0.3, random.uniform(3.0, 15.0))
         self.full_seconds = sometimes(0.3, random.uniform(4.0, 15.0))
         self.wall_seconds = sometimes(0.3, random.uniform(1.0, 10.0))
+        self.person_seconds = sometimes(0.5, random.uniform(0.5, 6.0))
 
     def sync_fails(self) -> bool:
         """Whether this batch's sync fails."""

@@ -23,7 +23,7 @@ from agent_trace_coordinator.server.file_stage import GATHER_SECONDS, FileStage
 from agent_trace_coordinator.server.git_stage import GitStage
 from agent_trace_coordinator.server.journal_stage import PROBE_SECONDS, JournalStage
 from agent_trace_coordinator.server.queries import Queries, RepositoryFigures
-from agent_trace_coordinator.storage.base import FileUpdate
+from agent_trace_coordinator.storage.base import FileUpdate, SetAside, Signature
 from agent_trace_coordinator.storage.journal import Journal
 from agent_trace_protocol import InternalError, Log, LogEntry, StatusReport
 
@@ -233,8 +233,10 @@ class SimulatedFiles(FileStage):
         content: Callable[[int, bytes], bytes],
         *,
         on_progress: Callable[[], None],
+        on_set_aside: Callable[[list[SetAside], int], None],
     ) -> None:
         super().__init__(tree, durable_seq, content, on_progress=on_progress)
+        self._tell_set_aside = on_set_aside
         self._directory = tree
         self._process = process
         self._tell_progress = on_progress
@@ -243,6 +245,10 @@ class SimulatedFiles(FileStage):
     def add(self, batch: list[Entry]) -> None:
         super().add(batch)
         self._begin(GATHER_SECONDS)
+
+    def put_back(self, path: str, content: bytes, captured: Signature | None) -> None:
+        super().put_back(path, content, captured)
+        self._begin(0.001)
 
     def want(self, seq: int) -> None:
         if seq > self.written_seq:
@@ -255,7 +261,12 @@ class SimulatedFiles(FileStage):
 
     def _write(self) -> None:
         updates, self._updates = self._updates, {}
-        self._directory.apply([FileUpdate(path, content) for path, content in updates.items()])
+        captured, self._captured = self._captured, {}
+        kept = self._directory.apply(
+            [FileUpdate(path, content, captured.get(path)) for path, content in updates.items()]
+        )
+        if kept:
+            self._tell_set_aside(kept, self.written_seq)
         self.written_seq = self._seq
         self._busy = False
         self._tell_progress()

@@ -15,6 +15,7 @@ from .coordinator import Coordinator
 from .disk import FOREIGN_FILES, Disk
 from .faults import TROUBLE_SECONDS, FaultPlan, small_limits
 from .network import Network
+from .person import Person
 from .workload import Client, Profile
 
 __all__ = ["Report", "World", "command_for", "simulate"]
@@ -51,6 +52,8 @@ class Report:
     leases: tuple[int, int, int, int]
     """Leases granted, writes under them that were carried out, and that came too late; writes that
     an unlock allowed."""
+    files: tuple[int, int]
+    """Changes of files that were adopted, and that were refused."""
 
 
 class World:
@@ -97,6 +100,12 @@ class World:
             )
             for index, profile in enumerate(cast)
         ]
+        self.person = Person(
+            self.disk,
+            stream("person"),
+            lambda: sorted(each.path for each in self.checker.model.last.live()),
+            self.checker.files.edited,
+        )
         self._plan_faults()
 
     def _reply(self, peer: bytes, envelope: bytes, body: bytes) -> None:
@@ -140,6 +149,7 @@ class World:
             (faults.partition_seconds, cut),
             (faults.full_seconds, fill),
             (faults.wall_seconds, step_wall),
+            (faults.person_seconds, self.person.edit),
         ):
             faults.repeat(mean, after, now, action)
 
@@ -160,6 +170,8 @@ class World:
         self.coordinator.crash()
         timeline.run(lambda: self.coordinator.idle, timeline.now + 60.0)
         self.checker.check_end(self.coordinator.runtime.state)
+        set_aside = list(self.disk.set_aside.values())
+        self.checker.files.check_end(self.checker.model, set_aside, self.disk.files)
         return Report(
             self.seed,
             self.checker.digest(),
@@ -170,6 +182,7 @@ class World:
             self.coordinator.life,
             self.checker.refused_then_done_count,
             self.checker.leases.counts,
+            (self.checker.files.adopted_count, self.checker.files.refused_count),
         )
 
     def _finished(self) -> bool:

@@ -26,13 +26,15 @@ class Outcome(NamedTuple):
     """What they held is a revision or on record; that of others is known to nobody yet."""
 
 
-def current_files(state: State, found: list[CapturedFile]) -> frozenset[str]:
-    """Return which files hold what their documents hold."""
+def current_files(state: State, found: list[CapturedFile], durable_seq: int) -> frozenset[str]:
+    """Return which files hold what their documents hold, durably: what is not may be taken back,
+    and then the file is the only place where it is."""
     current: set[str] = set()
     for captured in found:
         document = state.document_at(captured.path)
         if (
             document is not None
+            and document.seq <= durable_seq
             and captured.content is not None
             and len(captured.content) == document.size
             and content_digest(captured.content) == document.digest

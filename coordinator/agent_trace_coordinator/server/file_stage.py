@@ -72,9 +72,13 @@ class FileStage:
                 # What was taken from files is what they hold, unless it was joined with something.
                 adopted = body.source == FILE_SOURCE
                 for change in body.changes:
-                    if change.action in _NOT_IN_FILES or (
-                        adopted and change.action in (Action.PUT, Action.DELETE, Action.MOVE)
-                    ):
+                    if adopted and change.action in (Action.PUT, Action.DELETE, Action.MOVE):
+                        # What waits to be written there is older than what the file shows.
+                        for path in (change.path, change.previous_path):
+                            self._updates.pop(path, None)
+                            self._captured.pop(path, None)
+                        continue
+                    if change.action in _NOT_IN_FILES:
                         continue
                     if change.previous_path:
                         self._put(change.previous_path, None)

@@ -21,7 +21,14 @@ from agent_trace_coordinator.core.inputs import (
     Required,
 )
 from agent_trace_coordinator.core.lease_queue import sessions_waited_for
-from agent_trace_coordinator.core.records import Change, Changed, Entry, Record, SessionClosed
+from agent_trace_coordinator.core.records import (
+    Change,
+    Changed,
+    Entry,
+    Record,
+    SessionClosed,
+    content_digest,
+)
 from agent_trace_coordinator.core.required import required_for
 from agent_trace_coordinator.core.state import DocumentState, SessionEntry, State
 from agent_trace_coordinator.storage.base import (
@@ -161,6 +168,11 @@ class Lookup:
                     change = None if record is None else record[1]
                     break
                 revision -= 1
+            if change is None and captured.content is not None:
+                # What was added was a file before it was a document: then it shows revision 1.
+                first = self.record_of(document.id, 1)
+                if first is not None and first[1].digest == content_digest(captured.content):
+                    revision, change = 1, first[1]
             if change is not None and change.content_key:
                 base = self.content(change.content_key, change.digest)
                 facts.revisions[document.id, revision] = base

@@ -496,7 +496,7 @@ class Runtime:
         While the disk takes no writes, or too much waits for it, they stay as they are; they are
         found again later.
         """
-        current = current_files(self._state, found)
+        current = current_files(self._state, found, self._journal.durable_seq)
         busy = self._journal.pending_bytes >= PENDING_BYTES_MAX
         if self._read_only or busy or self._leaving.is_set():
             return Outcome(current, frozenset(), current)
@@ -667,6 +667,8 @@ class Runtime:
         self._provisional.clear()
         held, self._held = self._held, {}
         self._lookup.forget()
+        durable = self._journal.durable_seq
+        self._adopted = {path: seq for path, seq in self._adopted.items() if seq <= durable}
         before, self._state = self._state, self._reload()
         carry_over(before, self._state)
         refusal = Refused(ReadOnlyStore(f"nothing was done: {error}").to_info())
