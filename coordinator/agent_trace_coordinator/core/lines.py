@@ -50,11 +50,14 @@ def compare(before: bytes, after: bytes) -> Comparison:
         )
     # Only lines that both have, and some have more than once, are worth counting one by one.
     has = common.__contains__
-    kept = Counter(filter(has, old)) & Counter(filter(has, new))
-    return Comparison(_less(new, kept), _less(old, kept))
+    in_old, in_new = Counter(filter(has, old)), Counter(filter(has, new))
+    kept = in_old & in_new
+    return Comparison(_less(new, in_new, kept), _less(old, in_old, kept))
 
 
-def _less(lines: list[bytes], kept: Counter[bytes]) -> list[bytes]:
+def _less(lines: list[bytes], there: Counter[bytes], kept: Counter[bytes]) -> list[bytes]:
+    if there == kept:
+        return [line for line in lines if line not in kept]
     left = kept.copy()
     found: list[bytes] = []
     for line in lines:

@@ -8,7 +8,7 @@ What it quotes of a document is quoted (`quoting`); all other words are ours.
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Final, TypeAlias
 
 from .lines import Comparison
 from .quoting import quoted
@@ -18,14 +18,20 @@ __all__ = ["SUBSTANCE_LENGTH_MAX", "substance_of", "substance_of_text"]
 SUBSTANCE_LENGTH_MAX: Final = 240
 """Characters of one line of substance."""
 
-LOOKED_AT_MAX: Final = 100
+LOOKED_AT_MAX: Final = 16
 """Changed lines, of the old text and of the new one, that are looked at."""
+
+LOOKED_AT_OF_MANY: Final = 6
+"""How many if there are more than that: all that is told of many is how they begin."""
 
 TEXT_BYTES_MAX: Final = 16 << 10
 """Bytes of a text written as a whole that are looked at."""
 
 PARTS_MAX: Final = 3
 """Things that one line tells; the rest is counted."""
+
+FORM_LENGTH_MAX: Final = 64
+"""Bytes of a line within which its form shows."""
 
 EXCERPT_LENGTH_MAX: Final = 48
 """Characters of a text that are quoted."""
@@ -37,6 +43,9 @@ _KEYED: Final = re.compile(
     rb"next|next step|goal|objective)[*_]{0,3}\s{0,3}:[*_]{0,3}\s{0,8}(\S.*)",
     re.IGNORECASE,
 )
+_Part: TypeAlias = tuple[str, bytes]
+"""Our words, and what they are said of; empty if they stand alone."""
+
 _SET: Final = frozenset(
     {"status", "phase", "current phase", "next", "next step", "goal", "objective"}
 )
@@ -45,76 +54,82 @@ _SET: Final = frozenset(
 def substance_of(comparison: Comparison) -> str:
     """Return what a change did, such as `checked off "tests"; added section "Risks"`; empty if it
     changed no line."""
-    added = comparison.new[:LOOKED_AT_MAX]
-    removed = comparison.old[:LOOKED_AT_MAX]
+    unseen = max(len(comparison.new), len(comparison.old)) > LOOKED_AT_MAX
+    count = LOOKED_AT_OF_MANY if unseen else LOOKED_AT_MAX
+    added = comparison.new[:count]
+    removed = comparison.old[:count]
     if not added and not removed:
         return ""
-    return _join(_telling(added, removed) or _plain(added, removed))
+    return _join(_telling(added, removed) or _plain(added, removed), unseen=unseen)
 
 
 def substance_of_text(content: bytes) -> str:
     """Return what a text holds that was written as a whole."""
     lines = content[:TEXT_BYTES_MAX].splitlines()[:LOOKED_AT_MAX]
     boxes, headings, _ = _forms(lines)
-    parts: list[str] = []
-    if headings:
-        parts.append(_excerpt(headings[0]))
-    else:
-        first = next((each for each in lines if each.strip()), b"")
-        parts += [_excerpt(first)] if first else []
+    parts: list[_Part] = []
+    first = headings[0] if headings else next((each for each in lines if each.strip()), b"")
+    if first:
+        parts.append(("", first))
     count = sum(mark == b" " for mark, _ in boxes)
     if count:
-        parts.append(f"{count} open item{'s' * (count > 1)}")
+        parts.append((f"{count} open item{'s' * (count > 1)}", b""))
     return _join(parts)
 
 
-def _join(parts: list[str]) -> str:
-    """Return as many whole parts as there is room for, so that no quote is left open."""
+def _join(parts: list[_Part], *, unseen: bool = False) -> str:
+    """Return as many whole parts as there is room for, so that no quote is left open.
+
+    Args:
+        unseen: whether there were lines that nobody looked at, so that the rest has no number.
+    """
     told: list[str] = []
     size = 0
-    for part in parts[:PARTS_MAX]:
+    for words, text in parts[:PARTS_MAX]:
+        # Only what is told is quoted, which is what costs most here.
+        part = f"{words} {_excerpt(text)}".strip() if text else words
         # Escapes can make a quoted text longer than it looks.
         size += len(part) + 2
         if size > SUBSTANCE_LENGTH_MAX - 12:
             break
         told.append(part)
     left = len(parts) - len(told)
-    if left:
-        told.append(f"{left} more" if told else "text with characters that can not be shown")
+    if left or unseen:
+        told.append(
+            ("more" if unseen else f"{left} more")
+            if told
+            else "text with characters that can not be shown"
+        )
     return "; ".join(told)
 
 
-def _telling(added: list[bytes], removed: list[bytes]) -> list[str]:
+def _telling(added: list[bytes], removed: list[bytes]) -> list[_Part]:
     """Return what the lines tell that mean something by their form."""
     old_boxes, old_headings, old_keys = _forms(removed)
     boxes, headings, keys = _forms(added)
-    parts: list[str] = []
     was = {text: mark for mark, text in old_boxes}
     now = {text: mark for mark, text in boxes}
+    # What was checked off or set is told before what was only added, and that before what is gone.
+    parts: list[_Part] = []
+    new: list[_Part] = []
+    gone: list[_Part] = []
     for mark, text in boxes:
         before = was.get(text)
         if before is None:
-            parts.append(f"added {'open' if mark == b' ' else 'done'} item {_excerpt(text)}")
+            new.append(("added open item" if mark == b" " else "added done item", text))
         elif (before == b" ") != (mark == b" "):
-            parts.append(f"{'reopened' if mark == b' ' else 'checked off'} {_excerpt(text)}")
-    parts += [f"removed item {_excerpt(text)}" for _, text in old_boxes if text not in now]
+            parts.append(("reopened" if mark == b" " else "checked off", text))
+    gone += [("removed item", text) for _, text in old_boxes if text not in now]
     for key, text in keys:
         if key in _SET:
-            parts.append(f"set {key} to {_excerpt(text)}")
+            parts.append((f"set {key} to", text))
         elif (key, text) not in old_keys:
-            parts.append(f"noted {key} {_excerpt(text)}")
+            parts.append((f"noted {key}", text))
     new_keys = {key for key, _ in keys}
-    parts += [f"removed {key} {_excerpt(text)}" for key, text in old_keys if key not in new_keys]
-    parts += [f"added section {_excerpt(each)}" for each in headings if each not in old_headings]
-    parts += [f"removed section {_excerpt(each)}" for each in old_headings if each not in headings]
-    # What was checked off or set is told before what was only added.
-    return sorted(parts, key=_weight)
-
-
-def _weight(part: str) -> int:
-    if part.startswith(("checked off", "set ", "noted ", "reopened")):
-        return 0
-    return 2 if part.startswith("removed") else 1
+    gone += [(f"removed {key}", text) for key, text in old_keys if key not in new_keys]
+    new += [("added section", each) for each in headings if each not in old_headings]
+    gone += [("removed section", each) for each in old_headings if each not in headings]
+    return [*parts, *new, *gone]
 
 
 def _forms(
@@ -124,28 +139,26 @@ def _forms(
     headings: list[bytes] = []
     keys: list[tuple[str, bytes]] = []
     for line in lines:
-        if b"[" not in line and b"#" not in line and b":" not in line:
-            continue
-        line = line[:1000]
-        if (found := _BOX.fullmatch(line)) is not None:
+        start = line[:FORM_LENGTH_MAX]
+        if b"[" in start and (found := _BOX.fullmatch(line[:1000])) is not None:
             boxes.append((found[1].lower(), (found[2] or b"").strip()))
-        elif (found := _HEADING.match(line)) is not None:
+        elif b"#" in start and (found := _HEADING.match(line[:1000])) is not None:
             headings.append(found[1].rstrip(b"# \t"))
-        elif (found := _KEYED.match(line)) is not None:
+        elif b":" in start and (found := _KEYED.match(line[:1000])) is not None:
             keys.append((found[1].decode().lower(), found[2].rstrip(b"*_ ")))
     return boxes, headings, keys
 
 
-def _plain(added: list[bytes], removed: list[bytes]) -> list[str]:
+def _plain(added: list[bytes], removed: list[bytes]) -> list[_Part]:
     first = next((each for each in added if each.strip()), b"")
     gone = next((each for each in removed if each.strip()), b"")
     if first and gone:
-        return [f"changed {_excerpt(gone)} to {_excerpt(first)}"]
+        return [(f"changed {_excerpt(gone)} to", first)]
     if first:
-        return [f"added {_excerpt(first)}"]
+        return [("added", first)]
     if gone:
-        return [f"removed {_excerpt(gone)}"]
-    return ["changed blank lines"]
+        return [("removed", gone)]
+    return [("changed blank lines", b"")]
 
 
 def _excerpt(text: bytes) -> str:
