@@ -13,6 +13,7 @@ from agent_trace_protocol import (
     Add,
     AgentBusy,
     AgentTraceError,
+    Annotate,
     Append,
     ApplyViolation,
     Busy,
@@ -20,7 +21,9 @@ from agent_trace_protocol import (
     ConflictInfo,
     CorruptStore,
     Delete,
+    DiffReport,
     DocumentInfo,
+    DocumentReport,
     DocumentType,
     Durability,
     Edit,
@@ -38,6 +41,7 @@ from agent_trace_protocol import (
     NoMatch,
     NotFound,
     Operation,
+    Page,
     PermissionDenied,
     PermissionReport,
     Permit,
@@ -53,12 +57,15 @@ from agent_trace_protocol import (
     SessionState,
     SessionSuperseded,
     SessionUnknown,
+    SnapshotPage,
     StaleLease,
     StatusReport,
     TooLarge,
     TooMany,
+    TracePage,
     Unavailable,
     UnsupportedVersion,
+    Untrack,
     ViolationInfo,
     ViolationReport,
     WaiterInfo,
@@ -75,12 +82,37 @@ from .errors import (
 )
 from .host import wait_host_gone
 from .leases import Lease
-from .results import Document, Transaction, Written
+from .moments import Moment
+from .results import (
+    Blamed,
+    BlamedLine,
+    Document,
+    Exported,
+    Past,
+    Replacement,
+    Replacements,
+    Transaction,
+    Written,
+)
 from .sync import SyncAgent, connect_sync
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Annotate",
+    "Untrack",
+    "DiffReport",
+    "DocumentReport",
+    "Page",
+    "SnapshotPage",
+    "TracePage",
+    "Moment",
+    "Blamed",
+    "BlamedLine",
+    "Exported",
+    "Past",
+    "Replacement",
+    "Replacements",
     "AcceptDraft",
     "Action",
     "Actor",

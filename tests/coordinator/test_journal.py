@@ -21,6 +21,7 @@ from agent_trace_protocol import (
     AcquireLease,
     Action,
     Actor,
+    Annotate,
     Append,
     ApplyViolation,
     Close,
@@ -42,6 +43,7 @@ from agent_trace_protocol import (
     Restore,
     Transact,
     Unlock,
+    Untrack,
 )
 from support.core import Desk, Member
 
@@ -131,6 +133,11 @@ def random_history(seed: int) -> list[Entry]:
                 (Move(path, draw.choice(["a.md", "f.md"])),),
                 (Restore(path, draw.randint(1, 3)),),
                 (Put(path, text), Append(path, text)),
+                (
+                    Annotate(path, (draw.choice("xyz"),)),
+                    Annotate(path, description=text[:9].decode()),
+                ),
+                (Untrack(path),),
             ]
         )
         if drafts and draw.random() < 0.3:

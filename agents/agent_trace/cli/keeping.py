@@ -53,8 +53,10 @@ def info(face: Face, path: str) -> None:
     ]  # fmt: skip
     rows += [("touched by", _touch(each)) for each in report.sessions[:_SESSIONS_SHOWN]]
     left = len(report.sessions) - _SESSIONS_SHOWN
-    if left > 0 or not report.sessions_complete:
-        rows.append(("", f"and {counted(max(left, 0), 'session')} or more before; see --json"))
+    if left > 0:
+        rows.append(("", f"and {counted(left, 'session')} before; --json has them"))
+    if not report.sessions_complete:
+        rows.append(("", "and others, in revisions too old to be looked at"))
     rows += [
         ("lease", f"{each.token} on {each.path}, held by {each.holder} for another "
          f"{each.left_seconds:.0f} s")
