@@ -34,6 +34,7 @@ from .calls.history import History
 from .calls.leasing import Leasing
 from .calls.overview import Overview
 from .calls.reading import Reading
+from .calls.resuming import Resuming
 from .calls.rights import Rights
 from .calls.search import Searching
 from .calls.trace import Trace
@@ -45,7 +46,9 @@ from .transport.base import Connector
 __all__ = ["Agent", "connect", "connect_with", "new_key"]
 
 
-class Agent(Documents, History, Leasing, Reading, Rights, Overview, Following, Searching, Trace):
+class Agent(
+    Documents, History, Leasing, Reading, Resuming, Rights, Overview, Following, Searching, Trace
+):
     """A connected agent or user. Made by `connect`; may be used by many tasks at once."""
 
     @property

@@ -11,6 +11,9 @@ __all__ = [
     "AGENT_NAME_LENGTH_MAX",
     "BODY_BYTES_MAX",
     "DESCRIPTION_LENGTH_MAX",
+    "BRIEFING_BYTES_DEFAULT",
+    "BRIEFING_BYTES_MAX",
+    "BRIEFING_BYTES_MIN",
     "DOCUMENT_BYTES_DEFAULT",
     "DOCUMENT_BYTES_MAX",
     "DURATION_SECONDS_MAX",
@@ -62,6 +65,15 @@ ENVELOPE_BYTES_MAX: Final = 1 * KIB
 
 BODY_BYTES_MAX: Final = DOCUMENT_BYTES_MAX + 64 * KIB
 """Bytes of the second frame: one largest document and its metadata. Checked before decoding."""
+
+BRIEFING_BYTES_DEFAULT: Final = 6000
+"""Bytes of a briefing unless its asker says otherwise: some 1,500 to 2,000 tokens."""
+
+BRIEFING_BYTES_MIN: Final = 500
+"""Bytes of the shortest briefing: room for who is asked, what is left out, and a few lines."""
+
+BRIEFING_BYTES_MAX: Final = 64 * KIB
+"""Bytes of the longest briefing; whoever wants more reads the documents and the log."""
 
 OPERATIONS_MAX: Final = 64
 """Operations in one transaction. They are one journal record and one commit, decided as a whole."""

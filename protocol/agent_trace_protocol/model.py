@@ -12,15 +12,18 @@ from .scalars import Count, Seconds
 __all__ = [
     "Action",
     "Actor",
+    "Basis",
     "DocumentInfo",
     "DocumentType",
     "DraftInfo",
     "DraftText",
     "GrantInfo",
     "LeaseInfo",
+    "LeftOut",
     "LogEntry",
     "PermissionEntry",
     "Permit",
+    "RecapPart",
     "RefusedText",
     "SearchHit",
     "SessionInfo",
@@ -377,3 +380,35 @@ class RefusedText(msgspec.Struct, frozen=True, array_like=True):
     kept: bool
     """Whether the text is there: not if the quarantine was full, or it is too much for a reply."""
     content: bytes
+
+
+class LeftOut(msgspec.Struct, frozen=True, array_like=True):
+    """What a briefing had no room for."""
+
+    what: str
+    """Such as `open items`."""
+    count: Count
+
+
+class Basis(msgspec.Struct, frozen=True, array_like=True):
+    """A revision that a writer had read before it wrote."""
+
+    path: str
+    """Where the document was then."""
+    revision: Count
+    current: Count
+    """The document's revision by now; 0 if it is deleted. A higher one than `revision` means that
+    what was written rests on something that has changed since."""
+
+
+class RecapPart(msgspec.Struct, frozen=True, array_like=True):
+    """What a session did in one stretch of its operations."""
+
+    first_seq: Count
+    last_seq: Count
+    first_ms: Count
+    """UTC milliseconds."""
+    last_ms: Count
+    operations: Count
+    lines: tuple[str, ...]
+    """What it did in substance, a line for each document and for each thing that was refused."""

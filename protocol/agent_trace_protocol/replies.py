@@ -13,14 +13,17 @@ from .messages import ReplyMessage as _Message
 from .model import (
     Action,
     Actor,
+    Basis,
     DocumentInfo,
     DocumentType,
     DraftInfo,
     DraftText,
     GrantInfo,
     LeaseInfo,
+    LeftOut,
     LogEntry,
     PermissionEntry,
+    RecapPart,
     RefusedText,
     SearchHit,
     SessionInfo,
@@ -31,6 +34,7 @@ from .model import (
 from .scalars import Count, Seconds
 
 __all__ = [
+    "Briefing",
     "Committed",
     "Done",
     "Document",
@@ -43,6 +47,8 @@ __all__ = [
     "Opened",
     "Page",
     "PermissionReport",
+    "Reason",
+    "Recap",
     "Refused",
     "Reply",
     "SearchPage",
@@ -263,6 +269,50 @@ class SearchPage(_Message, frozen=True, tag="found"):
     large index is being made: ask again."""
 
 
+class Briefing(_Message, frozen=True, tag="briefing"):
+    """Where the asker stands."""
+
+    seq: Count
+    """The operation as of which it is."""
+    since: Count
+    """What others changed is told from the operation after this one on."""
+    text: str
+    """At most as many bytes of UTF-8 as were asked for; its first 2,000 stand alone. What stands
+    between double quotes was written by others."""
+    left_out: tuple[LeftOut, ...]
+    """What there was no room for."""
+
+
+class Reason(_Message, frozen=True, tag="reason"):
+    """Why a line, or a revision, is as it is."""
+
+    path: str
+    revision: Count
+    """The revision that was asked about."""
+    line: Count
+    """0 if it was asked about as a whole."""
+    text: bytes
+    """The line; empty if none was asked about."""
+    entry: LogEntry
+    """The operation that made it."""
+    session: SessionInfo | None
+    """The session that did it; None for what was changed in a file."""
+    based_on: tuple[Basis, ...]
+    """What that session had read until then, the last first."""
+    found: bool = True
+    """Whether the operation is known; if not, the line is older than it."""
+
+
+class Recap(_Message, frozen=True, tag="recap"):
+    """What a session did."""
+
+    session: str
+    operations: Count
+    """Operations of the session that are on record; counted up to 100,000."""
+    parts: tuple[RecapPart, ...]
+    """The newest stretch first."""
+
+
 class Refused(_Message, frozen=True, tag="refused"):
     """The request was not carried out, or not to the end."""
 
@@ -294,4 +344,7 @@ Reply = (
     | DraftReport
     | StatementList
     | SearchPage
+    | Briefing
+    | Reason
+    | Recap
 )

@@ -12,7 +12,13 @@ from typing import Annotated
 import msgspec
 
 from .history import Blame, Diff, ShowDocument, Snapshot, Traces
-from .limits import LEASE_SECONDS_DEFAULT, OPERATIONS_MAX, TAGS_MAX, UNLOCK_SECONDS_MAX
+from .limits import (
+    BRIEFING_BYTES_DEFAULT,
+    LEASE_SECONDS_DEFAULT,
+    OPERATIONS_MAX,
+    TAGS_MAX,
+    UNLOCK_SECONDS_MAX,
+)
 from .messages import RequestMessage as _Message
 from .model import Action, Actor, DocumentType, SessionKind
 from .scalars import Count, Seconds
@@ -25,6 +31,7 @@ __all__ = [
     "Annotate",
     "Append",
     "ApplyViolation",
+    "Brief",
     "CancelLease",
     "Close",
     "Delete",
@@ -49,6 +56,7 @@ __all__ = [
     "Ping",
     "Put",
     "Read",
+    "RecapSession",
     "Reclassify",
     "RefreshDocuments",
     "ReleaseLease",
@@ -68,6 +76,7 @@ __all__ = [
     "Unlock",
     "Untrack",
     "Violations",
+    "Why",
 ]
 
 
@@ -524,6 +533,37 @@ class Search(_Message, frozen=True, tag="search"):
     """Also what was added and removed in the past, late texts, refusals and messages."""
 
 
+class Brief(_Message, frozen=True, tag="brief"):
+    """Return where the asker stands: what the work is about, what is open, what it did last, what
+    happened to it, and what others changed."""
+
+    budget: Count = BRIEFING_BYTES_DEFAULT
+    """Bytes of the text, at most."""
+    since_last: bool = False
+    """Only what changed since the asker was briefed last."""
+    fresh: bool = False
+    """Read every document anew instead of trusting what is remembered of it."""
+
+
+class Why(_Message, frozen=True, tag="why"):
+    """Return the operation that made a line, or a revision, and what its writer had read."""
+
+    path: str
+    line: Count = 0
+    """Counted from 1; 0: the revision as a whole."""
+    revision: Count = 0
+    """0 for the current one."""
+
+
+class RecapSession(_Message, frozen=True, tag="recap"):
+    """Return what a session did in substance, newest stretch first."""
+
+    session: str
+    """The whole id."""
+    parts: Count = 8
+    """Stretches, at most."""
+
+
 class Stop(_Message, frozen=True, tag="stop"):
     """Ask the coordinator to finish its work and leave. Users only."""
 
@@ -566,4 +606,7 @@ Request = (
     | DropStatement
     | ListStatements
     | Search
+    | Brief
+    | Why
+    | RecapSession
 )

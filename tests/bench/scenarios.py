@@ -20,6 +20,7 @@ from agent_trace import connect
 from agent_trace.launch import listening
 
 from .baselines import GitBaseline, import_rate, sync_latencies
+from .briefing_rows import measure_briefing
 from .documents import FOLDER_DOCUMENTS
 from .history_rows import HISTORY_ROWS, LISTING_ROWS, measure_history, measure_listing
 from .load import CONTENDED_PATH, contended_line, contended_text
@@ -665,6 +666,7 @@ SCENARIOS: Final = (
     Scenario(("memory", "start"), measure_size, long=True),
     Scenario(HISTORY_ROWS, measure_history, long=True),
     Scenario(LISTING_ROWS, measure_listing, long=True),
+    Scenario(("briefing", "briefing-growth"), measure_briefing, long=True),
 )
 """Everything there is to measure, in the order of the table."""
 

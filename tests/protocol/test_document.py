@@ -17,6 +17,7 @@ from msgspec import inspect
 from agent_trace_protocol import (
     Action,
     Actor,
+    Basis,
     BlameRange,
     ConflictInfo,
     DocumentInfo,
@@ -29,10 +30,12 @@ from agent_trace_protocol import (
     GrantInfo,
     LeaseInfo,
     LeaseRefusal,
+    LeftOut,
     LogEntry,
     Operation,
     PermissionEntry,
     Permit,
+    RecapPart,
     RefusedText,
     Reply,
     ReplyEnvelope,
@@ -91,6 +94,9 @@ STRUCTURES: tuple[type[msgspec.Struct], ...] = (
     ErrorInfo,
     ConflictInfo,
     LeaseRefusal,
+    LeftOut,
+    Basis,
+    RecapPart,
 )
 
 ENUMERATIONS: tuple[type[enum.StrEnum], ...] = (

@@ -19,12 +19,13 @@ from .face import Face, following_options, pass_face, run_in_session
 from .leases import DURATION
 from .output import as_builtins, emit_json, local_time, shown
 
-__all__ = ["COMMANDS"]
+__all__ = ["COMMANDS", "show_event"]
 
 EXIT_NOTHING_CHANGED: Final = 1
 
 
-def _show(face: Face, event: LogEntry) -> None:
+def show_event(face: Face, event: LogEntry) -> None:
+    """Print one event."""
     if face.json:
         emit_json(event)
         return
@@ -69,7 +70,7 @@ def events(
             since, follow=follow, path=target, author=whose or author, actions=actions
         )
         async for event in told:
-            _show(face, event)
+            show_event(face, event)
             sys.stdout.flush()
 
     run_in_session(face.settings(), work)
@@ -112,7 +113,7 @@ def wait(
         emit_json({"cursor": page.cursor, "events": [as_builtins(each) for each in page.events]})
     else:
         for event in page.events:
-            _show(face, event)
+            show_event(face, event)
         what = "next" if page.events else "nothing changed; go on with"
         click.echo(f"{what}: agent-trace wait --since {page.cursor}", err=True)
     if not page.events:

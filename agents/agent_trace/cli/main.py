@@ -55,6 +55,8 @@ _COMMANDS: Final = {
     "show": "history",
     "blame": "history",
     "export": "history",
+    "resume": "resume",
+    "why": "resume",
     "mcp": "gateway",
     "search": "searching",
     "context": "context",

@@ -20,6 +20,7 @@ from agent_trace_protocol import (
     InvalidRequest,
     LeaseList,
     NotFound,
+    Recap,
     SessionError,
     SessionInfo,
     SessionKey,
@@ -288,13 +289,18 @@ def show(face: Face, session: str) -> None:
     ID is a session's id, or as much of its beginning as makes it the only one.
     """
 
-    async def work(agent: Agent) -> tuple[SessionInfo, LeaseList]:
+    async def work(agent: Agent) -> tuple[SessionInfo, LeaseList, Recap]:
         info = await _find_session(agent, session, ended=True)
-        return info, await agent.leases(session=info.id)
+        leases = await agent.leases(session=info.id)
+        try:
+            return info, leases, await agent.recap(info.id)
+        except NotFound:
+            # One that has changed nothing is on no record.
+            return info, leases, Recap(info.id, 0, ())
 
-    info, leases = face.run(work)
+    info, leases, recap = face.run(work)
     if face.json:
-        emit_json({"session": info, "leases": leases.leases})
+        emit_json({"session": info, "leases": leases.leases, "recap": recap})
         return
     seen = (
         "" if info.ended_ms else f"{local_time(info.last_seen_ms)}, {info.idle_seconds:.0f} s ago"
@@ -317,6 +323,13 @@ def show(face: Face, session: str) -> None:
             click.echo(shown(f"{name:<12} {text}"))
     for lease in leases.leases:
         click.echo(shown(f"{'lease':<12} {lease.token} on {lease.path}"))
+    if recap.operations:
+        click.echo(f"{'operations':<12} {recap.operations}")
+    for part in recap.parts:
+        stretch = f"{local_time(part.first_ms)} to {local_time(part.last_ms)}"
+        click.echo(f"\n{stretch}, operations {part.first_seq} to {part.last_seq}:")
+        for line in part.lines:
+            click.echo(shown(f"  {line}"))
 
 
 @sessions.command()

@@ -8,16 +8,19 @@ durable first; an answer whose `after` is durable already may leave at once.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from agent_trace_protocol import (
     Blame,
+    Brief,
     Diff,
     DocumentReport,
     Drafts,
     Events,
     Log,
+    RecapSession,
     Reply,
     Search,
     SessionInfo,
@@ -27,10 +30,14 @@ from agent_trace_protocol import (
     Snapshot,
     Traces,
     ViolationInfo,
+    Why,
 )
 
 from .records import Entry
 from .state import DocumentState, DraftState, ViolationState
+
+if TYPE_CHECKING:
+    from .sight import Sight
 
 __all__ = [
     "Addressee",
@@ -43,6 +50,7 @@ __all__ = [
     "AnswerSessions",
     "AnswerSearch",
     "AnswerStatus",
+    "AnswerTrace",
     "AnswerViolation",
     "Append",
     "Effect",
@@ -178,6 +186,15 @@ class AnswerViolation:
 
 
 @dataclass(slots=True, frozen=True)
+class AnswerTrace:
+    """Answer from the trace: what happened, and what documents say, as of `after`."""
+
+    request: Brief | Why | RecapSession
+    sight: Sight
+    after: int
+
+
+@dataclass(slots=True, frozen=True)
 class PutBack:
     """Let a document's file show the document again; what lies there is kept under `after`."""
 
@@ -197,6 +214,7 @@ Effect = (
     | AnswerSessions
     | AnswerEvents
     | AnswerViolation
+    | AnswerTrace
     | Leave
     | PutBack
 )

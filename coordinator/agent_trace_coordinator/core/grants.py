@@ -37,7 +37,11 @@ def resume(state: State, now: Now) -> None:
 
 
 def carry_over(before: State, after: State) -> None:
-    """Keep the ends of the unlocks when the state is loaded anew within one life."""
+    """Keep what is in no record when the state is loaded anew within one life: the ends of the
+    unlocks, and what sessions have read."""
+    for id in after.sessions.keys() & before.sessions.keys():
+        after.sessions[id].reads = before.sessions[id].reads
+        after.sessions[id].looked = before.sessions[id].looked
     for seq in after.grants.keys() & before.grants.keys():
         after.grants[seq] = before.grants[seq]
 

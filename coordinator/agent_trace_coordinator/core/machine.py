@@ -15,6 +15,7 @@ from agent_trace_protocol import (
     Actor,
     AgentTraceError,
     Blame,
+    Brief,
     CancelLease,
     Close,
     Diff,
@@ -39,6 +40,7 @@ from agent_trace_protocol import (
     Permissions,
     Ping,
     Read,
+    RecapSession,
     RefreshDocuments,
     Refused,
     ReleaseLease,
@@ -59,13 +61,14 @@ from agent_trace_protocol import (
     Transact,
     Unlock,
     Violations,
+    Why,
 )
 from agent_trace_protocol.limits import (
     TEXT_FIELD_LENGTH_MAX,
 )
 
 from .draft_views import draft_request
-from .effects import Answer, Effect, Leave
+from .effects import Answer, AnswerContent, Effect, Leave
 from .files import take_files
 from .generated import generate
 from .inputs import FilesChanged, Now, Received, Refresh, Tick
@@ -76,9 +79,11 @@ from .leases import acquire, cancel, hand_over, list_leases, release, renew
 from .permissions import Forbidden
 from .policy import end_grants, forbid, policy_request, record_refusal
 from .questions import ask_history
+from .reads import confirm_briefing, note_process, note_read, take_reads
 from .recording import append, introduce
 from .records import SessionClosed
 from .sessions import begin, check_resumed, check_version, due, extend
+from .sight import ask_trace
 from .state import SessionEntry, State
 from .steering import list_statements, steer
 from .transactions import repeat, transact
@@ -140,6 +145,8 @@ def _receive(state: State, input: Received, now: Now) -> list[Effect]:
             )
         raise SessionUnknown(f"there is no open session {input.session}; open it first")
     session.seen = now.monotonic
+    if session.briefing:
+        confirm_briefing(session, input.number)
     # Whether an unlock still holds is known before anything is decided by it.
     writes = isinstance(request, (Transact, Unlock, Lock, DiscardViolation, DiscardDraft))
     if writes or isinstance(request, Events):
@@ -171,7 +178,12 @@ def _answer(
         case Heartbeat() | Ping():
             return [Answer(Done(), 0)]
         case Read():
-            return [read(state, request, input.facts)]
+            answer = read(state, request, input.facts)
+            if isinstance(answer, AnswerContent):
+                note_read(session, answer.document, answer.revision)
+            return [answer]
+        case Brief() | Why() | RecapSession():
+            return [ask_trace(state, session, request, input.number, now)]
         case ListDocuments():
             return [Answer(list_documents(state, request), state.seq)]
         case Log():
@@ -233,8 +245,10 @@ def _open(state: State, input: Received, request: Open, now: Now) -> list[Effect
     if session is not None:
         check_resumed(session, request)
         session.seen = now.monotonic
+        note_process(session, request.pid, request.pid_started)
     else:
         session, superseded = begin(state, input.session, request, input.facts, now)
+        note_process(session, request.pid, request.pid_started)
         inherited: list[LeaseState] = []
         if superseded is not None:
             inherited = state.leases.held_by(superseded.id)
@@ -289,8 +303,8 @@ def _evict(state: State, session: SessionEntry, request: EvictSession, now: Now)
 def _end(state: State, session: SessionEntry, reason: str, now: Now) -> list[Effect]:
     if session.journaled:
         # Whoever waited is told of the end, so not before that is durable.
-        ended = append(state, session, SessionClosed(reason), now)
-        return [ended, *stop_waiting(state, session.id, reason)]
+        body = SessionClosed(reason, take_reads(session), session.looked)
+        return [append(state, session, body, now), *stop_waiting(state, session.id, reason)]
     del state.sessions[session.id]
     return stop_waiting(state, session.id, reason)
 

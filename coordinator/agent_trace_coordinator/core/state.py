@@ -15,7 +15,7 @@ import msgspec
 from agent_trace_protocol import Actor, DocumentType, SessionKind, fold_path
 
 from .lease_table import LeaseTable, Waiter
-from .records import CHAIN_START, Annotation, Drafted, Kept, Violated
+from .records import CHAIN_START, Annotation, BasedOn, Drafted, Kept, Violated
 from .trace_state import TraceState
 
 __all__ = [
@@ -170,6 +170,16 @@ class SessionEntry:
     journaled: bool = False
     request_high: int = 0
     """The highest number of a request of this session that is in the journal."""
+    reads: dict[int, BasedOn] = field(default_factory=dict[int, BasedOn])
+    """What it has read since its last record that says so, by document; see `reads`."""
+    looked: int = 0
+    """As of when it was briefed last, and is known to have got it."""
+    briefing: int = 0
+    """The request by which it is being briefed; 0 if none is."""
+    briefing_seq: int = 0
+    """As of when."""
+    process: tuple[int, int] = (0, 0)
+    """The process that opened it last, and when that began: of the command line each command."""
     watching: bool = False
     """It has done nothing since it last asked for events: it looks on, and edits no files."""
 

@@ -20,6 +20,7 @@ from .drafts import Late, drafted, no_room, refusal_of_draft, told_of
 from .effects import Answer, Effect
 from .inputs import Now, Received
 from .lease_guard import Guard
+from .reads import take_reads
 from .recording import append, introduce
 from .records import Changed, Drafted, Record, RecordBody, Violated
 from .state import SessionEntry, State
@@ -64,6 +65,7 @@ def transact(
             " ".join(decided.override),
             decided.violation,
             annotations=tuple(decided.annotations),
+            based_on=take_reads(session),
         )
         contents, notices = tuple(decided.contents), tuple(decided.notices)
     except Late as late:

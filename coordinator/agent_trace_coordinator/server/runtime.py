@@ -29,6 +29,7 @@ from agent_trace_coordinator.core.effects import (
     AnswerSearch,
     AnswerSessions,
     AnswerStatus,
+    AnswerTrace,
     AnswerViolation,
     Append,
     Effect,
@@ -90,6 +91,7 @@ from agent_trace_protocol import (
 )
 
 from .adoption import Outcome, current_files, read_set_aside
+from .briefings import Briefings
 from .event_feed import EventFeed
 from .file_stage import FileStage
 from .git_stage import GitStage
@@ -159,6 +161,7 @@ class Runtime:
         reload: Callable[[], State],
         git_lag_records_max: int,
         idle_seconds: float | None,
+        briefings: Briefings | None = None,
         quarantine: QuarantineStage | None = None,
         on_batch: Callable[[list[Entry]], None] | None = None,
         on_adopted: Callable[[str, Signature], None] | None = None,
@@ -168,6 +171,7 @@ class Runtime:
         self._on_adopted = on_adopted
         self._adopted: dict[str, int] = {}
         """The operations that took files' contents, by path, until all files show them."""
+        self._briefings = briefings
         self._quarantine = quarantine
         self._on_batch = on_batch
         self.stopped_by = ""
@@ -398,6 +402,9 @@ class Runtime:
                     self._when_durable(effect.after, peer, number, start)
                 case AnswerEvents():
                     self._feed.ask(peer, number, effect.request, self._clock().monotonic)
+                case AnswerTrace():
+                    ask = partial(self._start, partial(self._ask, effect), peer, number)
+                    self._when_durable(effect.after, peer, number, ask)
                 case AnswerViolation():
                     self._answer_violation(peer, number, effect)
                 case PutBack():
@@ -610,6 +617,11 @@ class Runtime:
         if reply is not None:
             self._send(peer, number, reply)
         self._sender.sent()
+
+    async def _ask(self, question: AnswerTrace) -> Reply:
+        if self._briefings is None:
+            raise InternalError("this coordinator does not answer questions about the trace")
+        return await self._briefings.answer(question)
 
     async def _query(self, query: _Query) -> Reply:
         match query:

@@ -39,9 +39,11 @@ from agent_trace_coordinator.storage.recovery import (
 )
 from agent_trace_coordinator.storage.search import SearchIndex
 from agent_trace_coordinator.storage.store import Store, StoreConfig, load_config, open_store
+from agent_trace_coordinator.storage.trace_index import TraceIndex
 from agent_trace_coordinator.storage.worktree import FileTree
 from agent_trace_protocol.layout import EXIT_DISK_FAILED, SPOOL_DIRECTORY, EndpointInfo, StoppedInfo
 
+from .briefings import Briefings
 from .clock import read_clock
 from .endpoint import (
     announce,
@@ -155,7 +157,10 @@ def _serve(
     lookup_index, git_index, query_index, quarantine_index, search_source = (
         Index(store.state_db) for _ in range(5)
     )
-    for index in (lookup_index, git_index, query_index, quarantine_index, search_source):
+    trace_index = TraceIndex(store.state_db)
+    for index in (
+        *(lookup_index, git_index, query_index, quarantine_index, search_source, trace_index),
+    ):
         stack.callback(index.close)
 
     history = GitHistory(store.root, known_commits=journal.known_commits)
@@ -271,6 +276,7 @@ def _serve(
         reload=load,
         git_lag_records_max=config.git_lag_records_max,
         idle_seconds=idle_seconds,
+        briefings=Briefings(trace_index),
         quarantine=quarantine,
         on_batch=on_batch,
         on_adopted=tree.accept,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -311,6 +312,13 @@ class Index:
                             raise CorruptStore(f"content {key} does not match its hash")
                         contents.append((key, data))
                 yield Entry(record, encoded, chain, tuple(contents))
+        except sqlite3.Error as error:
+            raise translate(error) from error
+
+    def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        """Return the rows that a query finds."""
+        try:
+            return self._connection.execute(query, values).fetchall()
         except sqlite3.Error as error:
             raise translate(error) from error
 

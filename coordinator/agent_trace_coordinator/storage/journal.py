@@ -32,6 +32,7 @@ from agent_trace_coordinator.core.records import (
     Changed,
     Discarded,
     Drafted,
+    LeaseGranted,
     Locked,
     Repeated,
     SessionClosed,
@@ -319,7 +320,7 @@ class Journal:
         erased: list[tuple[int, int]] = []
         unlocked: list[tuple[int]] = []
         locked: list[tuple[int]] = []
-        notes: list[tuple[int, int, str, str]] = []
+        notes: list[tuple[int, int, str, str, str | None]] = []
         statements = StatementRows()
         leases = LeaseRows()
         for entry in entries:
@@ -337,7 +338,8 @@ class Journal:
             leases.take(record, session)
             statements.take(record)
             if not isinstance(body, (Changed, SessionOpened, SessionClosed)):
-                notes.append((record.seq, session, record.author, str(note_action(body))))
+                path = body.path if isinstance(body, LeaseGranted) else None
+                notes.append((record.seq, session, record.author, str(note_action(body)), path))
             if isinstance(body, Changed):
                 contents.extend(entry.contents)
                 base = content_key(record.seq, 0)
@@ -393,7 +395,7 @@ class Journal:
                 connection.executemany("DELETE FROM draft WHERE seq = ?", accepted)
             leases.write(connection)
             statements.write(connection)
-            self._insert("note", 4, notes)
+            self._insert("note", 5, notes)
             self._insert("violation", 2, violated)
             self._insert("unlock", 1, unlocked)
             for statement, rows in (

@@ -67,6 +67,7 @@ CREATE TABLE session (
 ) STRICT;
 CREATE INDEX session_open ON session (seq) WHERE ended IS NULL;
 CREATE INDEX session_ended ON session (ended) WHERE ended IS NOT NULL;
+CREATE INDEX session_name ON session (name, seq);
 
 CREATE TABLE draft (              -- drafts that wait
     seq INTEGER PRIMARY KEY
@@ -99,8 +100,11 @@ CREATE TABLE note (               -- records that changed no document and no ses
     seq INTEGER PRIMARY KEY,
     session INTEGER NOT NULL,     -- session.seq; 0 for what no session did
     author TEXT NOT NULL,
-    action TEXT NOT NULL
+    action TEXT NOT NULL,
+    path TEXT                     -- of a lease that is granted; NULL for all else
 ) STRICT;
+CREATE INDEX note_session ON note (session, seq);
+CREATE INDEX note_lease ON note (path, seq) WHERE path IS NOT NULL;
 
 CREATE TABLE git_commit (
     seq INTEGER PRIMARY KEY,
