@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agent_trace_coordinator.core.generated import count_generated
 from agent_trace_coordinator.core.generated_text import coarse, stamp
 from agent_trace_coordinator.core.records import Changed
 from agent_trace_coordinator.core.session_logs import PART_BYTES_MAX
@@ -253,6 +254,16 @@ def test_sessions_that_do_nothing_have_no_log_and_one_shots_share_one() -> None:
     logs = [path for path in desk.state.paths if path.startswith("logs/")]
     assert logs == ["logs/you-commands.md"]
     assert len(seqs_in_logs(desk, "logs/you")) == 3
+
+
+def test_the_documents_of_the_coordinator_are_counted_apart() -> None:
+    desk = desk_with_trace()
+    member = desk.member()
+    put_plan(member)
+    member.put("logs/mine.md", "not generated\n")
+    desk.refresh()
+    assert count_generated(desk.state) == 4
+    assert len(desk.state.paths) == 6
 
 
 def test_more_changes_than_a_record_takes_become_several_records() -> None:

@@ -8,6 +8,7 @@ last such record. Nothing here is ever asked for by a writer, and no writer wait
 
 from __future__ import annotations
 
+import bisect
 from typing import Final
 
 from agent_trace_protocol import Action, Actor, Document, DocumentType, NotFound, fold_path
@@ -32,7 +33,7 @@ from .session_logs import LogPart, log_parts
 from .state import DocumentState, State
 from .trace_state import GENERATED, GENERATED_PART
 
-__all__ = ["generate", "is_rendered", "read_generated", "required_for_generated"]
+__all__ = ["count_generated", "generate", "is_rendered", "read_generated", "required_for_generated"]
 
 DIGESTED_BYTES_MAX: Final = 64 << 10
 """Bytes of a document that are looked through for context.md: it is done on the event loop."""
@@ -47,6 +48,14 @@ _TEXTS: Final = {
 def is_rendered(state: State, path: str) -> bool:
     """Return whether a read of a path is answered with what is true now, not what was written."""
     return state.rules.generated and protecting_type(path) is not None
+
+
+def count_generated(state: State) -> int:
+    """Return how many of the documents are the coordinator's own."""
+    # Those with fixed names, and what lies among the logs.
+    first, last = (bisect.bisect_left(state.paths, start) for start in ("logs/", "logs0"))
+    paths = [*_TEXTS, *state.paths[first:last]]
+    return sum(path in state.by_path and protecting_type(path) is not None for path in paths)
 
 
 def required_for_generated(state: State, path: str = "") -> Required:

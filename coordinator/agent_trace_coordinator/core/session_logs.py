@@ -19,8 +19,9 @@ from .state import DocumentState, State
 
 __all__ = ["LogPart", "log_parts"]
 
-PART_BYTES_MAX: Final = 16 << 10
-"""Bytes of a part: a few hundred entries."""
+PART_BYTES_MAX: Final = 8 << 10
+"""Bytes of a part, some 75 entries: half of it is what an entry costs state.db if it is written
+alone."""
 
 
 @dataclass(slots=True)

@@ -34,7 +34,7 @@ from .effects import (
     AnswerSessions,
     AnswerStatus,
 )
-from .generated import is_rendered, read_generated
+from .generated import count_generated, is_rendered, read_generated
 from .inputs import Facts, Now
 from .records import Annotation
 from .search_query import match_expression
@@ -153,7 +153,7 @@ def read_status(state: State, now: Now) -> AnswerStatus:
     """Return how the store is at this point of the order."""
     states = [session_state(state, session, now) for session in state.sessions.values()]
     return AnswerStatus(
-        documents=len(state.by_path),
+        documents=len(state.by_path) - count_generated(state),
         leases=len(state.leases.by_token),
         violations=len(state.violations),
         drafts=len(state.drafts),
