@@ -198,6 +198,7 @@ def test_it_is_taken_up_where_it_was_left(library: Library) -> None:
         ("a " * 33, "more than 32"),
         ("a" * 401, "401 characters"),
         ("a\0b", "no letter"),
+        ("a*", "too many words"),
     ],
 )
 def test_a_query_that_makes_no_sense_says_why(query: str, said: str) -> None:

@@ -20,6 +20,9 @@ QUERY_LENGTH_MAX: Final = 400
 TERMS_MAX: Final = 32
 """Words and phrases of a query."""
 
+PREFIX_LENGTH_MIN: Final = 2
+"""Characters of a word's beginning: with one, a tenth of all words match."""
+
 _TERM: Final = re.compile(r'\s*(-?)(?:"([^"]*)"|([^\s"]+))(\*?)')
 _TOKEN: Final = re.compile(r"\w")
 
@@ -75,6 +78,10 @@ def _term(phrase: str | None, word: str | None, star: str) -> str:
     text = phrase if phrase is not None else word or ""
     prefix = bool(star) or (phrase is None and text.endswith("*"))
     text = text.rstrip("*") if phrase is None else text
+    if prefix and len(text) < PREFIX_LENGTH_MIN:
+        raise InvalidRequest(
+            f"{text[:40]}* is the beginning of too many words; give {PREFIX_LENGTH_MIN} letters"
+        )
     if not _TOKEN.search(text) or "\0" in text:
         raise InvalidRequest(f"{text[:40]!r} has no letter or digit to look for")
     return f'"{text}"' + (" *" if prefix else "")

@@ -44,7 +44,7 @@ _LAYOUT: Final = 1
 CHUNK_RECORDS: Final = 200
 """Records that are taken into the index at once."""
 
-HISTORY_BYTES_MAX: Final = 8 << 10
+HISTORY_BYTES_MAX: Final = 4 << 10
 """Bytes of what one change added, and of what it removed, that can be found."""
 
 QUERY_SECONDS_MAX: Final = 2.0
@@ -74,6 +74,11 @@ CREATE TABLE place (seq INTEGER NOT NULL, chain BLOB NOT NULL) STRICT;
 INSERT INTO place VALUES (0, x'');
 PRAGMA user_version={_LAYOUT};
 """
+
+_SNIPPET: Final = (
+    f"SELECT snippet(body, -1, '[', ']', '...', {SNIPPET_TOKENS}) FROM body"
+    " WHERE body MATCH ? AND rowid = ?"
+)
 
 _BLANKS: Final = re.compile(r"\s+")
 
@@ -283,8 +288,7 @@ class SearchIndex:
         where = "".join(f" AND {sql}" for sql, _ in conditions)
         # Smaller is better. What a document says now counts for more than what it once said.
         query = (
-            "SELECT entry.path, type, revision, seq, time_ms, author, action, current,"
-            f" snippet(body, -1, '[', ']', '...', {SNIPPET_TOKENS})"
+            "SELECT entry.path, type, revision, seq, time_ms, author, action, current, entry.id"
             " FROM body JOIN entry ON entry.id = body.rowid"
             f" WHERE body MATCH ?{where}"
             " ORDER BY bm25(body, 4.0, 1.0) * (1 + current), seq DESC LIMIT ?"
@@ -294,6 +298,12 @@ class SearchIndex:
         connection.set_progress_handler(lambda: time.monotonic() > end, _STEPS)
         try:
             rows = connection.execute(query, values).fetchall()
+            more = len(rows) > request.limit
+            # Made for what is shown only: each takes another walk through its text.
+            snippets = [
+                connection.execute(_SNIPPET, (expression, row[-1])).fetchone()[0]
+                for row in rows[: request.limit]
+            ]
         except sqlite3.OperationalError as error:
             if getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_INTERRUPT:
                 self._give_up(error)
@@ -310,16 +320,15 @@ class SearchIndex:
             ) from error
         finally:
             connection.set_progress_handler(None, 0)
-        hits = tuple(_hit(row) for row in rows[: request.limit])
-        return hits, len(rows) > request.limit
+        return tuple(map(_hit, rows, snippets)), more
 
 
 def _text(lines: list[bytes]) -> str:
     return b"\n".join(lines)[:HISTORY_BYTES_MAX].decode("utf-8", "replace")
 
 
-def _hit(row: tuple[str, str, int, int, int, str, str, int, str]) -> SearchHit:
-    path, type, revision, seq, time_ms, author, action, current, snippet = row
+def _hit(row: tuple[str, str, int, int, int, str, str, int, int], snippet: str) -> SearchHit:
+    path, type, revision, seq, time_ms, author, action, current, _ = row
     return SearchHit(
         path=path,
         type=DocumentType(type) if type else None,
