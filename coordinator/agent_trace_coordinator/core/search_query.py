@@ -78,10 +78,10 @@ def _term(phrase: str | None, word: str | None, star: str) -> str:
     text = phrase if phrase is not None else word or ""
     prefix = bool(star) or (phrase is None and text.endswith("*"))
     text = text.rstrip("*") if phrase is None else text
+    if not _TOKEN.search(text) or "\0" in text:
+        raise InvalidRequest(f"{text[:40]!r} has no letter or digit to look for")
     if prefix and len(text) < PREFIX_LENGTH_MIN:
         raise InvalidRequest(
             f"{text[:40]}* is the beginning of too many words; give {PREFIX_LENGTH_MIN} letters"
         )
-    if not _TOKEN.search(text) or "\0" in text:
-        raise InvalidRequest(f"{text[:40]!r} has no letter or digit to look for")
     return f'"{text}"' + (" *" if prefix else "")
