@@ -144,7 +144,9 @@ _HOW: Final = f"""\
 # AGENT-TRACE
 
 This folder is a store of agent-trace: agents and people write its documents at the same time, and
-every change is on record under its author. {_QUOTING}
+every change is on record under its author.
+
+{_QUOTING}
 ## How to work here
 
 - Who you are: set `AGENT_TRACE_AGENT` to your name, or give `--agent NAME`.
