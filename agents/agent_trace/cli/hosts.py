@@ -14,7 +14,7 @@ from typing import Any, Final, cast
 import anyio
 import click
 
-from agent_trace.client import Agent, connect_with
+from agent_trace.client import connect_with
 from agent_trace.config import AGENT_VARIABLE, Identity, Settings, find_target
 from agent_trace.errors import StoreNotFound
 from agent_trace.hosts import HOSTS, Done, Host, Plan, Scope, Step, plan, plan_removal
@@ -35,8 +35,6 @@ HOOK_SECONDS_MAX: Final = 3.0
 HOOK_GRACE_SECONDS: Final = 2
 """How long it may take to end after that; then it ends wherever it is."""
 
-_DOCUMENTS_TOLD: Final = 30
-_OPERATIONS_TOLD: Final = 5
 _INPUT_SECONDS_MAX: Final = 0.5
 _INPUT_BYTES_MAX: Final = 1 << 20
 
@@ -232,7 +230,7 @@ def _brief(face: Face, host: str, event: dict[str, Any]) -> str:
     async def main() -> str:
         with anyio.move_on_after(HOOK_SECONDS_MAX):
             async with connect_with(settings) as agent:
-                return await _told(agent, root)
+                return shown((await agent.briefing()).text, lines=True)
         return ""
 
     return run(main)
@@ -246,21 +244,6 @@ def _identity(face: Face, host: str, event: dict[str, Any]) -> Identity:
     variables = {"claude": "CLAUDE_CODE_SESSION_ID", "codex": "CODEX_THREAD_ID"}
     named = host_agent_name({variables[host]: session}) if host in variables else None
     return Identity(Actor.AGENT, named or memorable_name(f"{host}={session}"))
-
-
-async def _told(agent: Agent, root: Path | None) -> str:
-    """Return what the agent should know before it begins."""
-    documents = await agent.document_page(limit=_DOCUMENTS_TOLD)
-    latest = await agent.log(limit=_OPERATIONS_TOLD)
-    lines = [
-        f"This project keeps shared documents in agent-trace ({root}); other agents and people "
-        "write to them too. Call the tool get_resume_context before you work with them.",
-        "Documents: "
-        + (", ".join(each.path for each in documents.documents) or "none yet")
-        + (" ..." if documents.more else ""),
-    ]
-    lines += [f"Lately: {each.author}: {json.dumps(each.summary)}" for each in latest]
-    return shown("\n".join(lines), lines=True)
 
 
 def _answer(host: Host | None, text: str) -> str:
