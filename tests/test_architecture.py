@@ -73,7 +73,7 @@ OWNERS: Final = {
         "agents/agent_trace/cli",
         "agents/agent_trace/demo/",
         "agents/agent_trace/proof/",
-        "coordinator/agent_trace_coordinator/cli.py",
+        "coordinator/agent_trace_coordinator/cli",
     ),
     "rich": ("agents/agent_trace/cli", "agents/agent_trace/demo/"),
 }

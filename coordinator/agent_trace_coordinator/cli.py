@@ -13,9 +13,10 @@ import click
 from agent_trace_protocol import AgentTraceError
 from agent_trace_protocol.layout import CONFIG_FILE, EXIT_ALREADY_RUNNING
 
+from . import cli_repair
 from .errors import AlreadyRunning, CorruptStore, GitFailed, StoreInvalid, StoreNested
 
-__all__ = ["COMMANDS", "main"]
+__all__ = ["COMMANDS", "explain", "main"]
 
 _HINTS: Final[tuple[tuple[type[AgentTraceError], str], ...]] = (
     # More particular classes come first.
@@ -24,7 +25,10 @@ _HINTS: Final[tuple[tuple[type[AgentTraceError], str], ...]] = (
         StoreNested,
         "leave init out and use that one, or allow a store in a store: agent-trace init --nested",
     ),
-    (CorruptStore, "make a copy of the store before anything else"),
+    (
+        CorruptStore,
+        "see what is wrong with: agent-trace doctor; put it right with: agent-trace repair",
+    ),
     (
         GitFailed,
         "see that git works there; if .agent-trace/repo is damaged, move it away: the history is "
@@ -44,16 +48,22 @@ _REASONS: Final = {
 """What helps against an error of the file system."""
 
 
-def _fail(error: AgentTraceError | OSError, exit_code: int = 1) -> NoReturn:
-    """Say what is wrong and what helps, and end."""
+def explain(error: AgentTraceError | OSError) -> tuple[str, str]:
+    """Return what is wrong and what helps; the latter may be empty."""
     hint = next((text for kind, text in _HINTS if isinstance(error, kind)), "")
     cause = error if isinstance(error, OSError) else error.__cause__
     if not hint and isinstance(cause, OSError):
         hint = _REASONS.get(cause.errno or 0, "")
     if isinstance(error, OSError):
+        return f"{error.filename or 'the store'}: {error.strerror or error}", hint
+    return error.message, hint
+
+
+def _fail(error: AgentTraceError | OSError, exit_code: int = 1) -> NoReturn:
+    """Say what is wrong and what helps, and end."""
+    message, hint = explain(error)
+    if isinstance(error, OSError):
         message = f"{error.filename or 'the directory'} can not be made: {error.strerror or error}"
-    else:
-        message = error.message
     click.echo(f"error: {message}", err=True)
     if hint:
         click.echo(f"hint: {hint}", err=True)
@@ -125,7 +135,7 @@ def init(root: Path, nested: bool) -> None:
         _fail(error)
 
 
-COMMANDS: list[click.Command] = [serve]
+COMMANDS: list[click.Command] = [serve, *cli_repair.COMMANDS]
 """What the `agent-trace` command offers of ours."""
 
 
@@ -134,5 +144,6 @@ def main() -> None:
     """Commands that other parts of agent-trace start."""
 
 
-main.add_command(serve)
 main.add_command(init)
+for command in COMMANDS:
+    main.add_command(command)

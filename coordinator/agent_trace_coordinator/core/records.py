@@ -354,6 +354,8 @@ class Entry(msgspec.Struct, frozen=True):
     """The chain hash up to and including this record."""
     contents: tuple[tuple[int, bytes], ...]
     """New contents by content key: one for each change that brought one."""
+    lost: frozenset[int] = frozenset()
+    """Keys of contents that a repair found to be gone; see the table `lost`."""
 
 
 def record_digests(body: RecordBody) -> dict[int, bytes]:

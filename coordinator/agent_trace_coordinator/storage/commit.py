@@ -43,7 +43,13 @@ from .lease_trailers import render_lease
 from .policy_trailers import render_policy
 from .steering_trailers import render_steering
 
-__all__ = ["BODY_INDENT", "SUBJECT_LENGTH_MAX", "render_commit"]
+__all__ = [
+    "BODY_INDENT",
+    "SUBJECT_LENGTH_MAX",
+    "commit_headers",
+    "render_commit",
+    "render_message",
+]
 
 SUBJECT_LENGTH_MAX: Final = 100
 """Characters of a commit's first line: what a log viewer shows without wrapping."""
@@ -62,13 +68,9 @@ def render_commit(entry: Entry, branch: str, parent: str | None) -> bytes:
     """
     record = entry.record
     body = record.body
-    seconds = record.time_ms // 1000
-    message = _message(record, entry.chain).encode("utf-8")
-    author = _author(record.actor, record.author)
+    message = render_message(record, entry.chain).encode("utf-8")
     head = (
-        f"commit refs/heads/{branch}\nmark :{record.seq}\n"
-        f"author {author} {seconds} +0000\n"
-        f"committer {_COMMITTER} {seconds} +0000\n"
+        f"commit refs/heads/{branch}\nmark :{record.seq}\n{commit_headers(record)}"
         f"data {len(message)}\n"
     ).encode()
     parts = [head, message]
@@ -77,6 +79,12 @@ def render_commit(entry: Entry, branch: str, parent: str | None) -> bytes:
     if isinstance(body, Changed):
         contents = dict(entry.contents)
         for change in body.changes:
+            if change.content_key in entry.lost:
+                # No bytes are better than wrong ones: where it was, there is no file.
+                if change.previous_path:
+                    parts.append(b"D %b\n" % quote_path(change.previous_path))
+                parts.append(b"D %b\n" % quote_path(change.path))
+                continue
             _add_change(parts, change, contents)
     # The empty line ends the command, so that fast-import acts without waiting for the next one.
     parts.append(b"\n")
@@ -120,7 +128,15 @@ def _author(actor: Actor, name: str) -> str:
     return f"{safe} <{safe}@{_DOMAINS[actor]}>"
 
 
-def _message(record: Record, chain: bytes) -> str:
+def commit_headers(record: Record) -> str:
+    """Return the lines of author and committer, as they are in the commit."""
+    seconds = record.time_ms // 1000
+    author = _author(record.actor, record.author)
+    return f"author {author} {seconds} +0000\ncommitter {_COMMITTER} {seconds} +0000\n"
+
+
+def render_message(record: Record, chain: bytes) -> str:
+    """Return the commit's message: subject, the writer's own words, trailers."""
     body = record.body
     text = ""
     details: list[str] = []

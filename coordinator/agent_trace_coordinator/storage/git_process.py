@@ -29,7 +29,7 @@ from agent_trace_coordinator.errors import GitFailed
 from .git_pipe import Pipe, kill_group
 from .git_recovery import object_id, sync_directory, sync_file, write_file
 
-__all__ = ["ANSWER_SECONDS", "BRANCH", "GitRunner", "ObjectReader"]
+__all__ = ["ANSWER_SECONDS", "BRANCH", "GitRunner", "ObjectReader", "is_configured"]
 
 BRANCH: Final = "main"
 """The only branch we write."""
@@ -116,11 +116,13 @@ class _StartedProcess(Protocol):
 class GitRunner:
     """Starts git on one repository, always with constant arguments and the same environment."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, guarded: bool = True) -> None:
+        """Not `guarded`: only for reading, beside whoever holds the repository's lock."""
         executable = shutil.which("git")
         if executable is None:
             raise GitFailed("git is not installed (no `git` on PATH)")
         self._directory = directory
+        self._guarded = guarded
         self._lock: int | None = None
         self._pipes: list[Pipe] = []
         environment = {
@@ -157,7 +159,7 @@ class GitRunner:
 
     def start(self, arguments: tuple[str, ...], silence_seconds: float) -> Pipe:
         """Start git with pipes to all three of its streams."""
-        assert self._lock is not None
+        assert not self._guarded or self._lock is not None
         # Without a work tree of its own git would change to the configured one, the store, where
         # agents write, and read attributes there.
         process = self._spawn(
@@ -184,7 +186,8 @@ class GitRunner:
 
     def _record_running(self) -> None:
         """Write down whom the lock's next holder has to end if we are killed."""
-        assert self._lock is not None
+        if self._lock is None:
+            return
         self._pipes = [pipe for pipe in self._pipes if pipe.is_running]
         data = b" ".join(b"%d" % pipe.process_id for pipe in self._pipes)
         # Always as many bytes, and never none first: on a full disk what was there is written over.
@@ -274,16 +277,7 @@ class GitRunner:
     def configure(self) -> None:
         """Bring the repository's configuration to what it has to be; write only if it is not."""
         path = self._directory / "config"
-        try:
-            with git.GitConfigParser(path, merge_includes=False) as found:
-                same = all(
-                    found.get(section, option, fallback="") == value
-                    for section, options in _CONFIGURATION.items()
-                    for option, value in options.items()
-                )
-        except (OSError, ValueError, GitError, configparser.Error):
-            same = False
-        if same:
+        if is_configured(self._directory):
             return
         new = path.with_name("config.rewriting")
         new.unlink(missing_ok=True)
@@ -295,6 +289,19 @@ class GitRunner:
         data = new.read_bytes()
         new.unlink()
         write_file(path, data)
+
+
+def is_configured(directory: Path) -> bool:
+    """Return whether a repository's configuration is what it has to be."""
+    try:
+        with git.GitConfigParser(directory / "config", merge_includes=False) as found:
+            return all(
+                found.get(section, option, fallback="") == value
+                for section, options in _CONFIGURATION.items()
+                for option, value in options.items()
+            )
+    except (OSError, ValueError, GitError, configparser.Error):
+        return False
 
 
 class ObjectReader:

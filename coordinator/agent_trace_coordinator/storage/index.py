@@ -47,15 +47,21 @@ _PER_RECORD = content_key(1, 0)
 class Index:
     """One read-only connection. Each thread that reads has its own."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, connection: sqlite3.Connection | None = None) -> None:
+        """Read through a connection of its own, unless one is given."""
         try:
-            self._connection = connect(path, write=False)
+            self._connection = connection or connect(path, write=False)
         except sqlite3.Error as error:
             raise translate(error) from error
 
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
+
+    def last_seq(self) -> int:
+        """Return the last operation; 0 if there is none."""
+        row = self._one("SELECT MAX(seq) FROM journal")
+        return row[0] if row is not None and isinstance(row[0], int) else 0
 
     def content(self, key: int, digest: bytes) -> bytes:
         """Return the content under a key.
@@ -65,9 +71,12 @@ class Index:
         """
         row = self._one("SELECT data FROM content WHERE key = ?", key)
         if row is None or not isinstance(row[0], bytes) or content_digest(row[0]) != digest:
+            what = f"the content {key} (operation {key // _PER_RECORD})"
+            if self._one("SELECT key FROM lost WHERE key = ?", key) is not None:
+                raise CorruptStore(f"{what} was lost: no repair found it anywhere")
             raise CorruptStore(
-                f"the content {key} (operation {key // _PER_RECORD}) is damaged; what can be "
-                "verified can still be read; restore state.db from a backup"
+                f"{what} is damaged; what can be verified can still be read; "
+                "stop the coordinator and run `agent-trace repair`"
             )
         return row[0]
 
@@ -285,6 +294,7 @@ class Index:
         """
         try:
             previous = CHAIN_START
+            gone = frozenset(key for (key,) in self._connection.execute("SELECT key FROM lost"))
             if first > 1:
                 row = self._connection.execute(
                     "SELECT chain FROM journal WHERE seq = ?", (first - 1,)
@@ -311,7 +321,7 @@ class Index:
                         if content_digest(data) != digests.get(key):
                             raise CorruptStore(f"content {key} does not match its hash")
                         contents.append((key, data))
-                yield Entry(record, encoded, chain, tuple(contents))
+                yield Entry(record, encoded, chain, tuple(contents), gone & digests.keys())
         except sqlite3.Error as error:
             raise translate(error) from error
 

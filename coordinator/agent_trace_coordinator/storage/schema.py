@@ -17,9 +17,19 @@ import msgspec
 from agent_trace_coordinator.core.records import Record, decode_record
 from agent_trace_coordinator.errors import CorruptStore, JournalFailed, JournalFull
 
-__all__ = ["SCHEMA_VERSION", "connect", "create_tables", "decode", "prepare_to_write", "translate"]
+__all__ = [
+    "SCHEMA_VERSION",
+    "SQLITE_VERSION",
+    "connect",
+    "create_tables",
+    "decode",
+    "prepare_to_write",
+    "translate",
+]
 
 SCHEMA_VERSION: Final = 1
+
+SQLITE_VERSION: Final = sqlite3.sqlite_version
 
 _FULL: Final = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY})
 
@@ -106,6 +116,10 @@ CREATE TABLE note (               -- records that changed no document and no ses
 CREATE INDEX note_session ON note (session, seq);
 CREATE INDEX note_lease ON note (path, seq) WHERE path IS NOT NULL;
 
+CREATE TABLE lost (               -- contents that a repair found nowhere
+    key INTEGER PRIMARY KEY       -- core.records.content_key
+) STRICT;
+
 CREATE TABLE git_commit (
     seq INTEGER PRIMARY KEY,
     id BLOB NOT NULL
@@ -126,9 +140,12 @@ def prepare_to_write(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA wal_autocheckpoint=0")
 
 
-def connect(path: Path, *, write: bool) -> sqlite3.Connection:
-    """Return a connection; nothing is written by making it."""
-    mode = "rwc" if write else "ro"
+def connect(path: Path, *, write: bool, still: bool = False) -> sqlite3.Connection:
+    """Return a connection; nothing is written by making it.
+
+    `still`: nobody writes to it and it has no write-ahead log, so that not even locks are needed.
+    """
+    mode = "rwc" if write else "ro&immutable=1" if still else "ro"
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode={mode}",
         uri=True,
@@ -162,7 +179,7 @@ def translate(error: sqlite3.Error) -> JournalFull | JournalFailed | CorruptStor
         return JournalFull(f"the disk takes no writes: {error}")
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return CorruptStore(
-            f"state.db is damaged: {error}; restore it from a backup (what can be verified can "
+            f"state.db is damaged: {error}; run `agent-trace repair` (what can be verified can "
             "still be read, and the git history in .agent-trace/repo is a second copy)"
         )
     return JournalFailed(f"the journal failed: {error}")

@@ -24,6 +24,7 @@ from agent_trace_protocol.limits import DOCUMENT_BYTES_DEFAULT, DOCUMENT_BYTES_M
 from .git_recovery import sync_directory, write_file
 
 __all__ = [
+    "DEFAULT_CONFIG",
     "FORMAT_VERSION",
     "Store",
     "StoreConfig",
@@ -73,7 +74,7 @@ class StoreConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     scan_seconds: Annotated[float, msgspec.Meta(ge=1, le=86_400)] = 30.0
 
 
-_CONFIG_TEXT: Final = f"""\
+DEFAULT_CONFIG: Final = f"""\
 # Settings of this store. A line that starts with # shows a default; remove the # to change it.
 # The coordinator reads this file when it starts.
 
@@ -231,7 +232,7 @@ def create_store(root: Path, *, nested: bool = False) -> None:
         for name in ("run", "."):
             sync_directory(store.directory / name)
         sync_directory(root)
-        write_file(store.config, _CONFIG_TEXT.encode("utf-8"))
+        write_file(store.config, DEFAULT_CONFIG.encode("utf-8"))
     except OSError as error:
         raise StoreInvalid(f"{root} can not be made a store: {_reason(error)}") from error
 

@@ -1,0 +1,200 @@
+"""The commands that look after a store from outside, without a coordinator or beside one."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import click
+import msgspec
+
+from agent_trace_protocol import AgentTraceError
+from agent_trace_protocol.layout import CONFIG_FILE, STORE_DIRECTORY
+
+from .errors import StoreInvalid
+
+__all__ = ["COMMANDS"]
+
+BAR_CHARACTERS: Final = 30
+
+
+class Progress:
+    """What is being done, on one line of standard error that is written over; a terminal only."""
+
+    def __init__(self) -> None:
+        self._shown = sys.stderr.isatty()
+        self._last = ("", -1)
+
+    def __call__(self, what: str, done: int, of: int) -> None:
+        full = BAR_CHARACTERS if of <= 0 else BAR_CHARACTERS * done // of
+        if not self._shown or (what, full) == self._last:
+            return
+        self._last = (what, full)
+        bar = "#" * full + "-" * (BAR_CHARACTERS - full)
+        click.echo(f"\r\x1b[K{what}  [{bar}]  {done}/{of}", nl=False, err=True)
+
+    def clear(self) -> None:
+        """Take the line away."""
+        if self._shown and self._last[0]:
+            click.echo("\r\x1b[K", nl=False, err=True)
+            self._last = ("", -1)
+
+
+def find_store(start: Path) -> Path:
+    """Return the store that a directory lies in, also one that has lost its settings."""
+    for directory in (start, *start.parents):
+        own = directory / STORE_DIRECTORY
+        if (directory / CONFIG_FILE).is_file() or (
+            own.is_dir() and any((own / name).exists() for name in ("state.db", "repo"))
+        ):
+            return directory
+    raise StoreInvalid(
+        f"{start} is not in a store; name one with --store DIR, or make one: agent-trace init"
+    )
+
+
+_store_option = click.option(
+    "--store",
+    type=click.Path(file_okay=False, path_type=Path),
+    envvar="AGENT_TRACE_STORE",
+    help="The store's directory; found from the current one if not given.",
+)
+_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def _print_json(value: Any) -> None:
+    click.echo(msgspec.json.encode(value))
+
+
+def _said(text: str) -> str:
+    """Return text that a terminal only displays: paths may hold anything."""
+    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)
+
+
+def _named(store: Path | None) -> Path:
+    return find_store((store or Path.cwd()).absolute())
+
+
+def _ending(work: Callable[[], int], progress: Progress, as_json: bool) -> None:
+    """Run a command's work and end with its exit code; errors become messages with a next step."""
+    from .cli import explain  # noqa: PLC0415 - it imports this module
+
+    try:
+        code = work()
+    except (AgentTraceError, OSError) as error:
+        progress.clear()
+        message, hint = explain(error)
+        if as_json:
+            _print_json({"error": message, "hint": hint})
+        else:
+            click.echo(f"error: {_said(message)}", err=True)
+            if hint:
+                click.echo(f"hint: {hint}", err=True)
+        code = 1
+    except KeyboardInterrupt:
+        progress.clear()
+        click.echo("interrupted; nothing is lost, and the same command goes on from here", err=True)
+        code = 130
+    progress.clear()
+    sys.exit(code)
+
+
+@click.command()
+@_store_option
+@_json_option
+def doctor(store: Path | None, as_json: bool) -> None:
+    """Check everything of a store, and change nothing.
+
+    Works with or without a running coordinator. Exits with 1 if something is wrong.
+    """
+    progress = Progress()
+
+    def work() -> int:
+        from .repair.examine import examination, is_served, look  # noqa: PLC0415 - slow to import
+        from .storage.store import Store  # noqa: PLC0415
+
+        opened = Store(_named(store).resolve())
+        found = examination(look(opened, progress, served=is_served(opened)))
+        progress.clear()
+        if as_json:
+            _print_json(found)
+            return 0 if found.healthy else 1
+        for line in found.checked:
+            click.echo(_said(line))
+        for finding in found.findings:
+            click.echo(f"wrong: {finding.area}: {_said(finding.what)}")
+        if found.healthy:
+            click.echo("nothing is wrong")
+            return 0
+        fixable = sum(bool(each.fix) for each in found.findings)
+        click.echo(f"{len(found.findings)} things are wrong", err=True)
+        if fixable:
+            stop = "agent-trace stop, then " if found.served else ""
+            click.echo(f"hint: {stop}agent-trace repair", err=True)
+        return 1
+
+    _ending(work, progress, as_json)
+
+
+@click.command()
+@_store_option
+@click.option("--dry-run", is_flag=True, help="Say what is wrong and what would be done.")
+@click.option("--yes", is_flag=True, help="Do it without asking.")
+@_json_option
+def repair(store: Path | None, dry_run: bool, yes: bool, as_json: bool) -> None:
+    """Put a damaged store right from whatever is left of it.
+
+    No coordinator may run. Says first what is wrong, what will be done and what is lost for good;
+    what it replaces is kept in .agent-trace/damaged.
+    """
+    progress = Progress()
+
+    def work() -> int:
+        from .repair.examine import Look  # noqa: PLC0415 - slow to import
+        from .repair.findings import Loss  # noqa: PLC0415
+        from .repair.mend import repair as mend  # noqa: PLC0415
+        from .storage.store import Store  # noqa: PLC0415
+
+        def decide(seen: Look, losses: list[Loss]) -> bool:
+            progress.clear()
+            if not as_json:
+                for finding in seen.findings:
+                    click.echo(f"wrong: {finding.area}: {_said(finding.what)}")
+                    click.echo(f"       {finding.fix or 'left as it is'}")
+                for loss in losses:
+                    click.echo(f"lost:  {_said(loss.what)}")
+            if dry_run:
+                return False
+            if yes:
+                return True
+            if as_json or not sys.stdin.isatty():
+                return False
+            return click.confirm("Do it?", err=True)
+
+        outcome = mend(Store(_named(store).resolve()), progress, decide)
+        progress.clear()
+        if as_json:
+            _print_json(outcome)
+        elif outcome.changed:
+            for line in outcome.done:
+                click.echo(f"done:  {_said(line)}")
+            for line in outcome.cautions:
+                click.echo(f"note:  {line}")
+            if outcome.kept_as:
+                click.echo(f"what was replaced is in {outcome.kept_as}")
+        elif not outcome.findings:
+            click.echo("nothing is wrong")
+        elif outcome.healthy:
+            for finding in outcome.findings:
+                click.echo(f"wrong: {finding.area}: {_said(finding.what)}")
+            click.echo("there is nothing that a repair could do")
+        else:
+            click.echo("nothing was changed; to do it: agent-trace repair --yes", err=True)
+        return 0 if outcome.healthy and not outcome.losses else 1
+
+    _ending(work, progress, as_json)
+
+
+COMMANDS: list[click.Command] = [doctor, repair]
