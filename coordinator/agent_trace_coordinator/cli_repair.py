@@ -197,4 +197,61 @@ def repair(store: Path | None, dry_run: bool, yes: bool, as_json: bool) -> None:
     _ending(work, progress, as_json)
 
 
-COMMANDS: list[click.Command] = [doctor, repair]
+@click.command()
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@_store_option
+@_json_option
+def backup(file: Path, store: Path | None, as_json: bool) -> None:
+    """Write everything of a store to one new FILE, while it is in use.
+
+    Keys are in it, so only you can read it. Files that are no documents are not.
+    """
+    progress = Progress()
+
+    def work() -> int:
+        from .repair.archive import back_up  # noqa: PLC0415 - slow to import
+        from .storage.store import Store  # noqa: PLC0415
+
+        report = back_up(Store(_named(store).resolve()), file, progress)
+        progress.clear()
+        if as_json:
+            _print_json(report)
+        else:
+            click.echo(
+                f"{_said(str(file))}: {report.operations} operations, {report.documents} "
+                f"documents, {report.commits} commits"
+            )
+        return 0
+
+    _ending(work, progress, as_json)
+
+
+@click.command("restore-backup")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("directory", type=click.Path(path_type=Path))
+@_json_option
+def restore_backup(file: Path, directory: Path, as_json: bool) -> None:
+    """Make a store in a new DIRECTORY from a backup FILE.
+
+    All of it is verified before anything is put in place, and nothing is overwritten.
+    """
+    progress = Progress()
+
+    def work() -> int:
+        from .repair.archive import restore_backup as restore  # noqa: PLC0415 - slow to import
+
+        report = restore(file, directory, progress)
+        progress.clear()
+        if as_json:
+            _print_json(report)
+        else:
+            click.echo(
+                f"{_said(str(directory))}: {report.operations} operations, {report.documents} "
+                "documents, all verified"
+            )
+        return 0
+
+    _ending(work, progress, as_json)
+
+
+COMMANDS: list[click.Command] = [doctor, repair, backup, restore_backup]

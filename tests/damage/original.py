@@ -94,8 +94,8 @@ def take_snapshot(root: Path) -> Snapshot:
 
 
 def copy_store(root: Path, target: Path) -> None:
-    """Copy a store that nobody serves, its socket aside."""
-    shutil.copytree(root, target, symlinks=True, ignore=shutil.ignore_patterns("*.sock"))
+    """Copy a store that nobody serves, less its sockets and pipes."""
+    shutil.copytree(root, target, symlinks=True, ignore=shutil.ignore_patterns("*.sock", "spool"))
 
 
 def make_original(place: Path, seed: int) -> Original:
@@ -109,10 +109,10 @@ def make_original(place: Path, seed: int) -> Original:
         assert coordinator.end() == 0
         shutil.copyfile(root / STORE / "state.db", place / "older.db")
         coordinator.start()
-        ben = _second_life(coordinator, random)
-        coordinator.end(signal.SIGKILL)
+        with Peer(coordinator.endpoint, "ben") as ben:
+            _second_life(coordinator, ben.opened(), random)
+            coordinator.end(signal.SIGKILL)
         copy_store(root, place / "killed")
-        ben.close()
         coordinator.start()
         with Peer(coordinator.endpoint, "dora").opened() as dora:
             dora.do(Put("after.md", b"after the kill\n"), durability=Durability.GIT)
@@ -172,8 +172,7 @@ def anna_last_draft(root: Path) -> int:
     return int(seq)
 
 
-def _second_life(coordinator: Coordinator, random: Random) -> Peer:
-    ben = Peer(coordinator.endpoint, "ben").opened()
+def _second_life(coordinator: Coordinator, ben: Peer, random: Random) -> None:
     with Peer(coordinator.endpoint, "cleo").opened() as cleo:
         first = cleo.ask(AcquireLease("plans/0.md", ttl_seconds=60.0))
         cleo.ask(AcquireLease("plans/0.md", ttl_seconds=90.0))
@@ -184,4 +183,3 @@ def _second_life(coordinator: Coordinator, random: Random) -> Peer:
             cleo.do(Put(f"deep/er/{number % 3}.md", _text(random, 500)))
         ben.do(Put("rest.md", b"x"), durability=Durability.GIT)
         cleo.do(Put("tail.md", b"written last\n"))
-    return ben

@@ -26,11 +26,15 @@ __all__ = ["amend"]
 
 
 def amend(
-    records: Sequence[Proven], gone: Collection[int], content: Callable[[Change], bytes]
+    records: Sequence[Proven],
+    gone: Collection[int],
+    orphans: Collection[int],
+    content: Callable[[Change], bytes],
 ) -> Iterator[tuple[Entry, str]]:
     """Yield the entries to be added, and what each does for people.
 
-    `gone` are the keys of the contents that were found nowhere; `content` returns any other.
+    `gone` are the keys of the contents that were found nowhere, `orphans` of those whose own
+    operation was lost; `content` returns any that is not gone.
     """
     if not records:
         return
@@ -64,12 +68,16 @@ def amend(
         if rival:
             message = f"what became of it was lost; {rival} has its place"
             action = Action.DELETE
-        elif now.content_key not in gone:
+        elif now.content_key not in gone and now.content_key not in orphans:
             taken[fold_path(now.path)] = now.path
             continue
         elif spare is None:
             message = f"revision {now.revision} was lost, and nothing older is left"
             action = Action.DELETE
+        elif spare is now:
+            message = f"the operation of revision {now.revision} was lost; this is its text"
+            action = Action.RESTORE
+            taken[fold_path(now.path)] = now.path
         else:
             message = f"revision {now.revision} was lost; this is revision {spare.revision}"
             action = Action.RESTORE

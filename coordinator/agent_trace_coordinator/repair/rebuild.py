@@ -20,6 +20,7 @@ from agent_trace_coordinator.core.records import (
     Violated,
     content_key,
     record_digests,
+    split_key,
 )
 from agent_trace_coordinator.storage.git import GitHistory
 from agent_trace_coordinator.storage.index import Index
@@ -51,6 +52,9 @@ def rebuild_journal(path: Path, sources: Sources, tell: Tell) -> Rebuilt:
     settled = settle(sources.journal, sources.git)
     records = settled.records
     wanted = _wanted(records)
+    holes = frozenset(settled.lost)
+    # Their documents came into being in an operation that is lost: no commit brings their text.
+    orphans = {key for key in wanted if split_key(key)[0] in holes}
     new = NewJournal(path)
     try:
         for done, (record, encoded, chain) in enumerate(records):
@@ -72,6 +76,7 @@ def rebuild_journal(path: Path, sources: Sources, tell: Tell) -> Rebuilt:
                 amend(
                     records,
                     missing,
+                    orphans,
                     lambda change: index.content(change.content_key, change.digest),
                 )
             )
@@ -80,7 +85,7 @@ def rebuild_journal(path: Path, sources: Sources, tell: Tell) -> Rebuilt:
         new.finish(
             epoch=max(sources.epoch, last_epoch),
             store=sources.store_id or secrets.token_hex(16),
-            lost=missing,
+            lost=sorted(missing.keys() | orphans),
         )
     finally:
         new.close()

@@ -145,6 +145,7 @@ def _check_entries(
     ids = CommitIds()
     state = State(epoch=0, store="", rules=Rules())
     missing: dict[int, None] = {}
+    named: set[int] = set()
     known = True
     journal = Journal(derived)
     try:
@@ -157,7 +158,7 @@ def _check_entries(
                 )
                 return
             for entry in entries:
-                lacking = _check_contents(entry, missing, report)
+                lacking = _check_contents(entry, missing, named, report)
                 if entry.record.seq != report.operations + 1:
                     report.problems.append(f"operation {report.operations + 1} is missing")
                     return
@@ -183,26 +184,31 @@ def _check_entries(
     if len(missing) > 10:
         report.problems.append(f"and {len(missing) - 10} more contents are gone")
     _check_derived(connection, derived, report)
-    _check_rest(connection, report)
+    _check_rest(connection, named, report)
 
 
-def _check_contents(entry: Entry, missing: dict[int, None], report: JournalReport) -> bool:
-    """Note which contents of an entry are missing; return whether some are."""
-    lacking = False
+def _check_contents(
+    entry: Entry, missing: dict[int, None], named: set[int], report: JournalReport
+) -> bool:
+    """Note which contents of an entry are missing, and which are there; return whether some are
+    missing."""
     record = entry.record
     there = {key for key, _ in entry.contents}
+    named |= there
     report.contents += len(there)
     report.lost += len({key for key in entry.lost if split_key(key)[0] == record.seq})
-    for key in record_digests(record.body):
-        # A move and a change of type name the content of an earlier operation.
-        if key and split_key(key)[0] == record.seq and key not in there | entry.lost:
-            missing[key] = None
-            lacking = True
+    # A move and a change of type name the content of an earlier operation.
+    lacking = [
+        key
+        for key in record_digests(record.body)
+        if key and split_key(key)[0] == record.seq and key not in there | entry.lost
+    ]
+    missing |= dict.fromkeys(lacking)
     if isinstance(record.body, Discarded):
         first = content_key(record.body.violation, 0)
         for key in range(first, first + _PER_RECORD):
             missing.pop(key, None)
-    return lacking
+    return bool(lacking)
 
 
 def _check_derived(connection: sqlite3.Connection, derived: Path, report: JournalReport) -> None:
@@ -229,10 +235,15 @@ def _pairs(one: sqlite3.Cursor, other: sqlite3.Cursor) -> list[tuple[object, obj
             return pairs
 
 
-def _check_rest(connection: sqlite3.Connection, report: JournalReport) -> None:
-    (count,) = connection.execute("SELECT COUNT(*) FROM content").fetchone()
-    if count != report.contents:
-        report.problems.append(f"{count - report.contents} contents belong to no record")
+def _check_rest(connection: sqlite3.Connection, named: set[int], report: JournalReport) -> None:
+    gone = {key for (key,) in connection.execute("SELECT key FROM lost")}
+    stray = [
+        key
+        for (key,) in connection.execute("SELECT key FROM content")
+        if key not in named and key not in gone
+    ]
+    if stray:
+        report.problems.append(f"{len(stray)} contents belong to no record")
     for seq, id in connection.execute("SELECT seq, id FROM git_commit"):
         if seq > len(report.commits):
             if not report.problems:

@@ -9,6 +9,7 @@ it can be rebuilt from git and is written without a sync of its own.
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +22,7 @@ __all__ = [
     "SCHEMA_VERSION",
     "SQLITE_VERSION",
     "connect",
+    "copy_database",
     "create_tables",
     "decode",
     "prepare_to_write",
@@ -170,6 +172,24 @@ def create_tables(connection: sqlite3.Connection) -> None:
     connection.executescript(
         f"BEGIN IMMEDIATE;{_TABLES}PRAGMA user_version={SCHEMA_VERSION};COMMIT;"
     )
+
+
+def copy_database(path: Path, target: Path) -> None:
+    """Copy a database as it is at one moment, also while it is written; nobody waits for it.
+
+    Raises:
+        CorruptStore, JournalFull, JournalFailed: what `translate` makes of SQLite's error.
+    """
+    try:
+        with (
+            closing(connect(path, write=False)) as source,
+            closing(connect(target, write=True)) as copy,
+        ):
+            # In one step, so in one read transaction.
+            source.backup(copy)
+            copy.execute("PRAGMA journal_mode=DELETE").fetchone()
+    except sqlite3.Error as error:
+        raise translate(error) from error
 
 
 def translate(error: sqlite3.Error) -> JournalFull | JournalFailed | CorruptStore:

@@ -25,6 +25,7 @@ from .git_recovery import sync_directory, write_file
 
 __all__ = [
     "DEFAULT_CONFIG",
+    "DIRECTORIES",
     "FORMAT_VERSION",
     "Store",
     "StoreConfig",
@@ -39,7 +40,7 @@ FORMAT_VERSION: Final = 1
 CONFIG_BYTES_MAX: Final = 64 * 1024
 """Bytes of a settings file: a person writes it."""
 
-_DIRECTORIES: Final = ("run", "run/tmp", "locks", "quarantine", "keys")
+DIRECTORIES: Final = ("run", "run/tmp", "locks", "quarantine", "keys")
 
 # Their locks or their syncs may promise what they do not keep.
 _DOUBTFUL_FILE_SYSTEMS: Final = re.compile(
@@ -227,7 +228,7 @@ def create_store(root: Path, *, nested: bool = False) -> None:
                 raise StoreNested(f"{root} lies inside the store {parent}")
     try:
         _make_directory(store.directory)
-        for name in _DIRECTORIES:
+        for name in DIRECTORIES:
             _make_directory(store.directory / name)
         for name in ("run", "."):
             sync_directory(store.directory / name)
@@ -290,7 +291,7 @@ def open_store(root: Path) -> Store:
                 "it is private again"
             )
         # Empty directories get lost when a store is copied by way of git or an archive.
-        for name in _DIRECTORIES:
+        for name in DIRECTORIES:
             _make_directory(store.directory / name)
     except OSError as error:
         raise StoreInvalid(f"{store.directory} can not be written: {_reason(error)}") from error

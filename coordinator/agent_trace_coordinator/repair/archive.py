@@ -1,0 +1,304 @@
+"""A backup: one file with everything of a store, made while the store is served, and the way back.
+
+The journal is copied as of one moment; git's history goes along as a bundle, the second copy it is
+in a store. Files of documents are not in it: state.db has their contents. The archive is written
+beside its name, synced and renamed, so that a file with that name is whole. Nothing of it is put in
+place before all of it was verified.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import shutil
+import tarfile
+import zlib
+from contextlib import closing
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from agent_trace_coordinator import __version__
+from agent_trace_coordinator.errors import CorruptStore, GitFailed, StoreInvalid
+from agent_trace_coordinator.storage.bundle import bundle_history, unbundle_history
+from agent_trace_coordinator.storage.git_check import check_git
+from agent_trace_coordinator.storage.git_recovery import sync_directory, sync_file
+from agent_trace_coordinator.storage.index import Index
+from agent_trace_coordinator.storage.journal_check import JournalReport, check_journal
+from agent_trace_coordinator.storage.recovery import restore_files
+from agent_trace_coordinator.storage.schema import copy_database
+from agent_trace_coordinator.storage.store import DIRECTORIES, Store
+from agent_trace_coordinator.storage.worktree import FileTree
+from agent_trace_protocol.layout import STORE_DIRECTORY
+from agent_trace_protocol.limits import DOCUMENT_BYTES_MAX
+
+from .examine import Tell
+from .rebuild import rebuild_git
+
+__all__ = ["BackupReport", "back_up", "restore_backup"]
+
+ARCHIVE_FORMAT: Final = 1
+MANIFEST: Final = "manifest.json"
+STATE: Final = "state.db"
+BUNDLE: Final = "history.bundle"
+CONFIG: Final = "config.toml"
+FOLDERS: Final = ("quarantine", "keys")
+"""Directories of which all files go along."""
+
+MANIFEST_BYTES_MAX: Final = 64 * 1024 * 1024
+CHUNK: Final = 1024 * 1024
+
+
+class Member(msgspec.Struct, frozen=True):
+    """A file of the archive."""
+
+    name: str
+    size: int
+    digest: str
+    """BLAKE2b-256, in hexadecimal digits."""
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """What the archive holds; its first file."""
+
+    format: int
+    version: str
+    """Of the program that made it."""
+    operations: int
+    members: tuple[Member, ...]
+
+
+class BackupReport(msgspec.Struct, frozen=True):
+    """What was made, or restored."""
+
+    path: str
+    operations: int
+    documents: int
+    commits: int
+    """Operations whose commits are in the bundle."""
+    bytes: int
+    """Of the archive."""
+
+
+def back_up(store: Store, target: Path, tell: Tell) -> BackupReport:
+    """Write a backup of a store, served or not, to a new file.
+
+    Raises:
+        StoreInvalid: `target` is there already, or its directory is not.
+        CorruptStore: what is to be backed up is damaged.
+    """
+    target = target.absolute()
+    if os.path.lexists(target):
+        raise StoreInvalid(f"{target} is there already; give the backup another name")
+    if not target.parent.is_dir():
+        raise StoreInvalid(f"{target.parent} is not a directory")
+    making = target.with_name(f".{target.name}.making")
+    shutil.rmtree(making, ignore_errors=True)
+    making.mkdir(mode=0o700)
+    try:
+        # Git first: the journal, which is copied after it, then has all that git has.
+        tell("bundling git", 0, 1)
+        tip = bundle_history(store.repo, making / BUNDLE)
+        tell("copying the journal", 0, 1)
+        copy_database(store.state_db, making / STATE)
+        journal = _check(making, tell)
+        if tip and tip not in journal.commits:
+            raise CorruptStore(f"git is at {tip}, which is no operation of the journal")
+        commits = journal.commits.index(tip) + 1 if tip else 0
+        for folder in FOLDERS:
+            for file in sorted((store.directory / folder).rglob("*")):
+                if file.is_file() and not file.is_symlink():
+                    copy = making / file.relative_to(store.directory)
+                    copy.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copyfile(file, copy)
+        shutil.copyfile(store.config, making / CONFIG)
+        archive = making / "archive"
+        _pack(making, archive, journal.operations, tell)
+        sync_file(archive)
+        # Never in the place of a file that somebody made meanwhile.
+        os.link(archive, target)
+        archive.unlink()
+        sync_directory(target.parent)
+        return BackupReport(
+            str(target), journal.operations, journal.documents, commits, target.stat().st_size
+        )
+    finally:
+        shutil.rmtree(making, ignore_errors=True)
+
+
+def _check(directory: Path, tell: Tell) -> JournalReport:
+    report = check_journal(
+        directory / STATE,
+        directory,
+        lambda done, of: tell("checking the journal", done, of),
+        served=False,
+    )
+    for name in ("derived.db", "derived.db-wal", "derived.db-shm"):
+        (directory / name).unlink(missing_ok=True)
+    if report.problems:
+        raise CorruptStore(f"state.db is damaged: {report.problems[0]}")
+    return report
+
+
+def _pack(making: Path, archive: Path, operations: int, tell: Tell) -> None:
+    files = [each for each in sorted(making.rglob("*")) if each.is_file()]
+    members: list[Member] = []
+    for file in files:
+        name = file.relative_to(making).as_posix()
+        members.append(Member(name, file.stat().st_size, _digest(file)))
+    manifest = Manifest(ARCHIVE_FORMAT, __version__, operations, tuple(members))
+    data = msgspec.json.format(msgspec.json.encode(manifest), indent=1)
+    descriptor = os.open(archive, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with (
+        open(descriptor, "wb") as raw,
+        tarfile.open(fileobj=raw, mode="w:gz", compresslevel=1) as tar,
+    ):
+        tar.addfile(_entry(MANIFEST, len(data)), io.BytesIO(data))
+        for done, (file, member) in enumerate(zip(files, members, strict=True)):
+            tell("packing", done, len(files))
+            with file.open("rb") as content:
+                tar.addfile(_entry(member.name, member.size), content)
+    tell("packing", len(files), len(files))
+
+
+def _entry(name: str, size: int) -> tarfile.TarInfo:
+    entry = tarfile.TarInfo(name)
+    entry.size, entry.mode = size, 0o600
+    return entry
+
+
+def _digest(file: Path) -> str:
+    digest = hashlib.blake2b(digest_size=32)
+    with file.open("rb") as content:
+        while chunk := content.read(CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+# ---- the way back ---------------------------------------------------------------------------
+
+
+def restore_backup(archive: Path, root: Path, tell: Tell) -> BackupReport:
+    """Make a store at `root`, which is not there or is empty, from a backup.
+
+    Raises:
+        StoreInvalid: there is something at `root`, or the file is no backup.
+        CorruptStore: the backup is damaged; nothing was put in place.
+    """
+    root = root.absolute()
+    if os.path.lexists(root) and not (
+        root.is_dir() and not root.is_symlink() and not os.listdir(root)
+    ):
+        raise StoreInvalid(f"{root} is not empty; restore into a new directory")
+    if not root.parent.is_dir():
+        raise StoreInvalid(f"{root.parent} is not a directory")
+    making = root.with_name(f".{root.name}.restoring")
+    shutil.rmtree(making, ignore_errors=True)
+    own = making / STORE_DIRECTORY
+    own.mkdir(mode=0o700, parents=True)
+    try:
+        for name in DIRECTORIES:
+            (own / name).mkdir(mode=0o700, parents=True)
+        manifest = _unpack(archive, own, tell)
+        journal = _check(own, tell)
+        if journal.operations != manifest.operations:
+            raise CorruptStore(f"{archive} does not hold what its manifest says")
+        commits = _history(making, own, journal, tell)
+        _write_files(Store(making), journal, tell)
+        for directory, _, names in os.walk(making):
+            for name in names:
+                sync_file(Path(directory, name))
+            sync_directory(Path(directory))
+        making.rename(root)
+        sync_directory(root.parent)
+        return BackupReport(
+            str(root), journal.operations, journal.documents, commits, archive.stat().st_size
+        )
+    finally:
+        shutil.rmtree(making, ignore_errors=True)
+
+
+def _unpack(archive: Path, own: Path, tell: Tell) -> Manifest:
+    """Unpack the files that the manifest names, each as it says, and nothing else."""
+    try:
+        with tarfile.open(archive, mode="r:gz") as tar:
+            first = tar.next()
+            if first is None or first.name != MANIFEST or first.size > MANIFEST_BYTES_MAX:
+                raise StoreInvalid(f"{archive} is not a backup of a store")
+            content = tar.extractfile(first)
+            assert content is not None
+            manifest = msgspec.json.decode(content.read(), type=Manifest)
+            if manifest.format > ARCHIVE_FORMAT:
+                raise StoreInvalid(f"{archive} was made by a newer version; upgrade agent-trace")
+            due = {each.name: each for each in manifest.members}
+            for entry in iter(tar.next, None):
+                member = due.pop(entry.name, None)
+                if member is None or not entry.isreg() or entry.size != member.size:
+                    raise CorruptStore(f"{archive} holds {entry.name!r}, which it does not name")
+                _unpack_file(tar, entry, member, own)
+                tell("unpacking", len(manifest.members) - len(due), len(manifest.members))
+            if due:
+                raise CorruptStore(f"{archive} lacks {next(iter(due))}")
+    except (tarfile.TarError, EOFError, OSError, msgspec.MsgspecError, zlib.error) as error:
+        if isinstance(error, OSError) and error.filename == str(archive):
+            raise
+        raise CorruptStore(f"{archive} is damaged or no backup: {error}") from error
+    return manifest
+
+
+def _unpack_file(tar: tarfile.TarFile, entry: tarfile.TarInfo, member: Member, own: Path) -> None:
+    folder, _, rest = member.name.partition("/")
+    named = member.name in (STATE, BUNDLE, CONFIG)
+    if not named and (folder not in FOLDERS or not rest or ".." in rest.split("/")):
+        raise CorruptStore(f"a backup holds no {member.name!r}")
+    target = own / member.name
+    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    content = tar.extractfile(entry)
+    assert content is not None
+    with open(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        shutil.copyfileobj(content, file, CHUNK)
+    if _digest(target) != member.digest:
+        raise CorruptStore(f"{member.name} in the backup is damaged")
+
+
+def _history(making: Path, own: Path, journal: JournalReport, tell: Tell) -> int:
+    """Take the history from the bundle, or make it from the journal; return its last operation."""
+    bundle = own / BUNDLE
+    if journal.operations:
+        seq = 0
+        try:
+            if bundle.exists():
+                unbundle_history(making, bundle)
+                report = check_git(own / "repo", journal.commits)
+                seq = 0 if report.problems else report.seq
+        except GitFailed:
+            seq = 0
+        if not seq:
+            shutil.rmtree(own / "repo", ignore_errors=True)
+        # Goes on from where the bundle ends; the ids are the same in any case.
+        rebuild_git(making, own / STATE, tell)
+        report = check_git(own / "repo", journal.commits)
+        if report.problems:
+            raise CorruptStore(f"the history can not be restored: {report.problems[0]}")
+    bundle.unlink(missing_ok=True)
+    return len(journal.commits)
+
+
+def _write_files(store: Store, journal: JournalReport, tell: Tell) -> None:
+    if journal.state is None:
+        return
+    tell("writing files", 0, 1)
+    with closing(Index(store.state_db)) as index:
+        tree = FileTree(
+            store.root,
+            temporary=store.temporary,
+            quarantine=store.quarantine,
+            document_bytes_max=DOCUMENT_BYTES_MAX,
+        )
+        try:
+            restore_files(journal.state, index, tree)
+        finally:
+            tree.close()
+    tell("writing files", 1, 1)

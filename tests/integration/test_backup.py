@@ -1,0 +1,105 @@
+"""Backups: made of a store that is served, verified before anything is put in place."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from agent_trace_coordinator.errors import CorruptStore, StoreInvalid
+from agent_trace_coordinator.repair.archive import back_up, restore_backup
+from agent_trace_coordinator.repair.examine import look
+from agent_trace_coordinator.storage.store import Store
+from agent_trace_protocol import Document, Durability, Put, Read
+from damage.original import take_snapshot
+from support.coordinator import Peer, running
+
+pytestmark = pytest.mark.integration
+
+
+def nothing(*_: object) -> None:
+    """Tell nobody."""
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A backup of a store that is served, with writes after it."""
+    place = tmp_path_factory.mktemp("backup")
+    with running(place / "store") as coordinator, Peer(coordinator.endpoint).opened() as peer:
+        peer.do(Put("a.md", b"in git\n"), Put("b/c.md", b"x" * 20_000), durability=Durability.GIT)
+        peer.do(Put("a.md", b"perhaps not in git yet\n"))
+        report = back_up(Store(place / "store"), place / "backup", nothing)
+        assert report.operations == 3
+        peer.do(Put("a.md", b"after the backup\n"))
+    return place / "backup"
+
+
+def test_what_was_backed_up_is_served_again(archive: Path, tmp_path: Path) -> None:
+    assert archive.stat().st_mode & 0o777 == 0o600
+    root = tmp_path / "restored"
+    restore_backup(archive, root, nothing)
+
+    assert (root / "a.md").read_bytes() == b"perhaps not in git yet\n"
+    assert look(Store(root), nothing, served=False).findings == []
+    snapshot = take_snapshot(root)
+    assert len(snapshot.commits) == len(snapshot.records) == 3
+    with running(root) as coordinator, Peer(coordinator.endpoint, "ben").opened() as peer:
+        document = peer.ask(Read("b/c.md"))
+        assert isinstance(document, Document)
+        assert document.content == b"x" * 20_000
+        assert peer.do(Put("a.md", b"goes on\n")).results[0].revision == 3
+
+
+def test_nothing_is_overwritten(archive: Path, tmp_path: Path) -> None:
+    with pytest.raises(StoreInvalid, match="is there already"):
+        back_up(Store(tmp_path), archive, nothing)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.md").touch()
+    with pytest.raises(StoreInvalid, match="is not empty"):
+        restore_backup(archive, tmp_path / "full", nothing)
+    assert os.listdir(tmp_path / "full") == ["mine.md"]
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_of_a_damaged_backup_nothing_is_put_in_place(
+    archive: Path, tmp_path: Path, seed: int
+) -> None:
+    random = Random(seed)
+    data = bytearray(archive.read_bytes())
+    if seed % 3 == 0:
+        del data[random.randrange(len(data)) :]
+    else:
+        # Past the header of gzip, of which some bits mean nothing.
+        data[random.randrange(10, len(data))] ^= 1 << random.randrange(8)
+    damaged = tmp_path / "damaged"
+    damaged.write_bytes(data)
+    with pytest.raises((CorruptStore, StoreInvalid)):
+        restore_backup(damaged, tmp_path / "restored", nothing)
+    assert os.listdir(tmp_path) == ["damaged"]
+
+
+def test_the_commands_say_what_they_did(archive: Path, tmp_path: Path) -> None:
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "agent_trace_coordinator", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    root = str(tmp_path / "restored")
+    done = run("restore-backup", str(archive), root)
+    assert (done.returncode, done.stdout) == (
+        0,
+        f"{root}: 3 operations, 2 documents, all verified\n",
+    )
+    again = run("restore-backup", str(archive), root)
+    assert again.returncode == 1 and "is not empty" in again.stderr
+    healthy = run("doctor", "--store", root)
+    assert (healthy.returncode, healthy.stdout.splitlines()[-1]) == (0, "nothing is wrong")
+    (tmp_path / "restored" / ".agent-trace" / "state.db").unlink()
+    assert run("doctor", "--store", root, "--json").returncode == 1
+    unasked = run("repair", "--store", root)
+    assert unasked.returncode == 1 and "nothing was changed" in unasked.stderr
+    assert run("repair", "--store", root, "--yes").returncode == 0
+    assert run("doctor", "--store", root).returncode == 0
