@@ -105,7 +105,7 @@ def _ending(work: Callable[[], int], progress: Progress, as_json: bool) -> None:
 @_store_option
 @_json_option
 def doctor(store: Path | None, as_json: bool) -> None:
-    """Check everything of a store, and change nothing.
+    """Check a store, and change nothing.
 
     Works with or without a running coordinator. Exits with 1 if something is wrong.
     """
@@ -144,7 +144,9 @@ def doctor(store: Path | None, as_json: bool) -> None:
 @click.option("--yes", is_flag=True, help="Do it without asking.")
 @_json_option
 def repair(store: Path | None, dry_run: bool, yes: bool, as_json: bool) -> None:
-    """Put a damaged store right from whatever is left of it.
+    """Put a damaged store right.
+
+    From whatever is left of it: state.db page by page, git object by object.
 
     No coordinator may run. Says first what is wrong, what will be done and what is lost for good;
     what it replaces is kept in .agent-trace/damaged.
@@ -202,7 +204,9 @@ def repair(store: Path | None, dry_run: bool, yes: bool, as_json: bool) -> None:
 @_store_option
 @_json_option
 def backup(file: Path, store: Path | None, as_json: bool) -> None:
-    """Write everything of a store to one new FILE, while it is in use.
+    """Write a store to one new FILE.
+
+    All of it, while it is in use.
 
     Keys are in it, so only you can read it. Files that are no documents are not.
     """
@@ -231,7 +235,9 @@ def backup(file: Path, store: Path | None, as_json: bool) -> None:
 @click.argument("directory", type=click.Path(path_type=Path))
 @_json_option
 def restore_backup(file: Path, directory: Path, as_json: bool) -> None:
-    """Make a store in a new DIRECTORY from a backup FILE.
+    """Make a store from a backup FILE.
+
+    In a new DIRECTORY, or an empty one.
 
     All of it is verified before anything is put in place, and nothing is overwritten.
     """
@@ -254,4 +260,118 @@ def restore_backup(file: Path, directory: Path, as_json: bool) -> None:
     _ending(work, progress, as_json)
 
 
-COMMANDS: list[click.Command] = [doctor, repair, backup, restore_backup]
+@click.group()
+def mirror() -> None:
+    """Keep copies of the history elsewhere.
+
+    In plain git repositories.
+
+    The coordinator pushes in the background; `agent-trace status` says how far behind they are.
+    """
+
+
+_url_argument = click.argument("url")
+
+
+def _mirror_command(store: Path | None, as_json: bool, change: Callable[[Any], str]) -> None:
+    progress = Progress()
+
+    def work() -> int:
+        from .storage.store import Store  # noqa: PLC0415 - slow to import
+
+        opened = Store(_named(store).resolve())
+        said = change(opened)
+        if as_json:
+            from .repair.mirrors import mirror_states  # noqa: PLC0415
+
+            _print_json(mirror_states(opened))
+        else:
+            click.echo("\n".join(map(_said, said.split("\n"))))
+        return 0
+
+    _ending(work, progress, as_json)
+
+
+@mirror.command("add")
+@_url_argument
+@_store_option
+@_json_option
+def mirror_add(url: str, store: Path | None, as_json: bool) -> None:
+    """Push the history to URL from now on: file:///path, ssh://user@host/path, https://host/path.
+
+    The repository there should be empty, and its own. Nothing in it is ever overwritten.
+    """
+
+    def change(opened: Any) -> str:
+        from .repair.mirrors import add_mirror  # noqa: PLC0415 - slow to import
+
+        add_mirror(opened, url)
+        return f"the history is pushed to {url} while a coordinator runs"
+
+    _mirror_command(store, as_json, change)
+
+
+@mirror.command("remove")
+@_url_argument
+@_store_option
+@_json_option
+def mirror_remove(url: str, store: Path | None, as_json: bool) -> None:
+    """Push to URL no more. What is there stays there."""
+
+    def change(opened: Any) -> str:
+        from .repair.mirrors import remove_mirror  # noqa: PLC0415 - slow to import
+
+        remove_mirror(opened, url)
+        return f"{url} is no mirror any more"
+
+    _mirror_command(store, as_json, change)
+
+
+@mirror.command("ls")
+@_store_option
+@_json_option
+def mirror_ls(store: Path | None, as_json: bool) -> None:
+    """List the mirrors and how far each has come."""
+
+    def change(opened: Any) -> str:
+        from .repair.mirrors import mirror_states  # noqa: PLC0415 - slow to import
+
+        return _mirrors_text(mirror_states(opened))
+
+    _mirror_command(store, as_json, change)
+
+
+@mirror.command("push")
+@click.option("--due", is_flag=True, help="Leave out those that failed a moment ago.")
+@_store_option
+@_json_option
+def mirror_push(due: bool, store: Path | None, as_json: bool) -> None:
+    """Push now, and wait for it. Exits with 1 if a mirror could not be pushed to."""
+    progress = Progress()
+
+    def work() -> int:
+        from .repair.mirrors import push_all  # noqa: PLC0415 - slow to import
+        from .storage.store import Store  # noqa: PLC0415
+
+        states = push_all(Store(_named(store).resolve()), now=not due)
+        if as_json:
+            _print_json(states)
+        else:
+            click.echo("\n".join(map(_said, _mirrors_text(states).split("\n"))))
+        return 1 if any(each.failure for each in states) else 0
+
+    _ending(work, progress, as_json)
+
+
+def _mirrors_text(states: list[Any]) -> str:
+    """Return what there is to say of the mirrors, on one line each."""
+    if not states:
+        return "there are no mirrors; add one with: agent-trace mirror add URL"
+    return "\n".join(
+        f"{each.url}  up to operation {each.seq}"
+        + (f"; failed: {' '.join(each.failure.split())}" if each.failure else "")
+        for each in states
+    )
+
+
+COMMANDS: list[click.Command] = [doctor, repair, backup, restore_backup, mirror]

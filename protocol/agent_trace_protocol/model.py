@@ -21,6 +21,7 @@ __all__ = [
     "LeaseInfo",
     "LeftOut",
     "LogEntry",
+    "MirrorInfo",
     "PermissionEntry",
     "Permit",
     "RecapPart",
@@ -250,6 +251,16 @@ class PermissionEntry(msgspec.Struct, frozen=True, array_like=True):
     permit: Permit
     reason: str
     """Why not, and who can grant it how; empty if it is allowed without more."""
+
+
+class MirrorInfo(msgspec.Struct, frozen=True, array_like=True):
+    """A git repository elsewhere that the history is pushed to."""
+
+    url: str
+    seq: Count
+    """The last operation that it has."""
+    failure: str = ""
+    """Why the last push failed; empty if it did not."""
 
 
 class GrantInfo(msgspec.Struct, frozen=True, array_like=True):

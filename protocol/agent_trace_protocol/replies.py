@@ -22,6 +22,7 @@ from .model import (
     LeaseInfo,
     LeftOut,
     LogEntry,
+    MirrorInfo,
     PermissionEntry,
     RecapPart,
     RefusedText,
@@ -205,6 +206,8 @@ class StatusReport(_Message, frozen=True, tag="status"):
     """Writes that did not fit and wait to be accepted or discarded."""
     violations: Count = 0
     """Refused writes that wait for a user's decision."""
+    mirrors: tuple[MirrorInfo, ...] = ()
+    """Where the history is pushed to."""
 
 
 class PermissionReport(_Message, frozen=True, tag="permissions"):

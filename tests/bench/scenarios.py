@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +26,7 @@ from .documents import FOLDER_DOCUMENTS
 from .history_rows import HISTORY_ROWS, LISTING_ROWS, measure_history, measure_listing
 from .load import CONTENDED_PATH, contended_line, contended_text
 from .processes import BenchFailed, Coordinator, Crew, make_store, spawn
+from .rebuild import measure_rebuild
 from .results import (
     Measured,
     Row,
@@ -667,6 +669,7 @@ SCENARIOS: Final = (
     Scenario(HISTORY_ROWS, measure_history, long=True),
     Scenario(LISTING_ROWS, measure_listing, long=True),
     Scenario(("briefing", "briefing-growth"), measure_briefing, long=True),
+    Scenario(("rebuild",), partial(measure_rebuild, _revise), long=True),
 )
 """Everything there is to measure, in the order of the table."""
 

@@ -70,6 +70,7 @@ from agent_trace_protocol import (
     Log,
     LogEntry,
     LogPage,
+    MirrorInfo,
     Move,
     Open,
     Opened,
@@ -450,6 +451,7 @@ SAMPLES: Final = (
             leases=3,
             drafts=2,
             violations=1,
+            mirrors=(MirrorInfo("file:///srv/mirror.git", 40, "it is gone"),),
         ),
     ),
     Sample(

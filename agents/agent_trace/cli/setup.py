@@ -22,6 +22,7 @@ from agent_trace_protocol import (
     AgentTraceError,
     Annotate,
     Durability,
+    MirrorInfo,
     Operation,
     SessionInfo,
     SessionState,
@@ -208,6 +209,7 @@ def status(face: Face, no_start: bool) -> None:
         ("on disk", f"git {_of_budget(report)} in {counted(report.packs, 'pack')}, "
          f"journal {size(report.journal_bytes)}"),
         ("maintenance", report.maintenance or "none yet"),
+        *(("mirror", _mirror_line(report, each)) for each in report.mirrors),
     ]  # fmt: skip
     for name, text in rows:
         click.echo(f"{name:<12} {shown(' '.join(text.split()))}")
@@ -222,6 +224,12 @@ def _health(report: StatusReport) -> str:
         "the repository is over its budget" if 0 < budget < report.repository_bytes else "",
     ]
     return "; ".join(each for each in found if each) or "good"
+
+
+def _mirror_line(report: StatusReport, mirror: MirrorInfo) -> str:
+    behind = max(report.seq - mirror.seq, 0)
+    lag = f"{counted(behind, 'operation')} behind" if behind else "has everything"
+    return f"{mirror.url} {lag}" + (f"; failed: {mirror.failure}" if mirror.failure else "")
 
 
 def _of_budget(report: StatusReport) -> str:

@@ -51,6 +51,7 @@ __all__ = [
     "content_key",
     "decode_record",
     "encode_record",
+    "erased_by",
     "request_fingerprint",
     "record_digests",
     "split_key",
@@ -367,6 +368,11 @@ def record_digests(body: RecordBody) -> dict[int, bytes]:
             return {kept.content_key: kept.digest for kept in body.kept}
         case _:
             return {}
+
+
+def erased_by(body: RecordBody) -> int:
+    """Return the operation whose kept texts a record throws away; 0 if it does not do that."""
+    return (body.draft or body.violation) if isinstance(body, Discarded) else 0
 
 
 _encoder: Final = msgspec.msgpack.Encoder()

@@ -48,7 +48,7 @@ def amend(
     last, _, chain = records[-1]
     # The latest writer of a path is the one who has it.
     live = sorted(
-        (each for each in history.values() if each[-1].action is not Action.DELETE),
+        (each for each in history.values() if each[-1].content_key),
         key=lambda changes: moments[changes[-1].document],
         reverse=True,
     )

@@ -13,12 +13,12 @@ import msgspec
 from agent_trace_coordinator.core.records import (
     Change,
     Changed,
-    Discarded,
     Drafted,
     Entry,
     Record,
     Violated,
     content_key,
+    erased_by,
     record_digests,
     split_key,
 )
@@ -126,9 +126,8 @@ def _wanted(records: Sequence[Proven]) -> dict[int, bytes]:
     wanted: dict[int, bytes] = {}
     for record, _, _ in records:
         wanted |= {key: digest for key, digest in record_digests(record.body).items() if key}
-        if isinstance(record.body, Discarded):
-            first = content_key(record.body.violation, 0)
-            for key in range(first, first + content_key(1, 0)):
+        if erased := erased_by(record.body):
+            for key in range(content_key(erased, 0), content_key(erased + 1, 0)):
                 wanted.pop(key, None)
     return wanted
 

@@ -27,6 +27,7 @@ from agent_trace_protocol import (
     DraftReport,
     Log,
     LogEntry,
+    MirrorInfo,
     NotFound,
     SessionInfo,
     Sessions,
@@ -53,6 +54,7 @@ class RepositoryFigures(msgspec.Struct, frozen=True):
     maintenance: str
     budget_bytes: int
     """What the repository should stay below; 0 for no budget."""
+    mirrors: tuple[MirrorInfo, ...] = ()
 
 
 class Queries:
@@ -173,6 +175,7 @@ class Queries:
             leases=answer.leases,
             drafts=answer.drafts,
             violations=answer.violations,
+            mirrors=figures.mirrors,
         )
 
 

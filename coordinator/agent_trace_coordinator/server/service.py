@@ -41,6 +41,7 @@ from agent_trace_coordinator.storage.search import SearchIndex
 from agent_trace_coordinator.storage.store import Store, StoreConfig, load_config, open_store
 from agent_trace_coordinator.storage.trace_index import TraceIndex
 from agent_trace_coordinator.storage.worktree import FileTree
+from agent_trace_protocol import MirrorInfo
 from agent_trace_protocol.layout import EXIT_DISK_FAILED, SPOOL_DIRECTORY, EndpointInfo, StoppedInfo
 
 from .briefings import Briefings
@@ -61,6 +62,7 @@ from .journal_stage import JournalStage
 from .lookup import Lookup
 from .manifest_stage import ManifestStage
 from .mirror_stage import MirrorStage
+from .push_stage import PushStage
 from .quarantine_stage import QuarantineStage
 from .queries import Queries, RepositoryFigures
 from .runtime import Runtime
@@ -193,6 +195,7 @@ def _serve(
             repository_bytes=statistics.repository_bytes,
             maintenance=git.maintenance,
             budget_bytes=config.repository_budget_bytes,
+            mirrors=tuple(MirrorInfo(each.url, each.seq, each.failure) for each in pushes.states()),
         )
 
     def on_committed(commits: list[tuple[int, str]]) -> None:
@@ -227,6 +230,7 @@ def _serve(
     generated = GeneratedStage(lambda: runtime.refresh_generated())
     manifest = ManifestStage(Manifest(state), store.manifest, store.temporary)
     stack.callback(manifest.finish)
+    pushes = PushStage(store, lambda: git.git_seq, lambda: read_clock().wall_ms)
     mirror = MirrorStage(store.locks, store.temporary, lambda: runtime.mirror())
 
     def on_durable(batch: list[Entry]) -> None:
@@ -294,6 +298,7 @@ def _serve(
     gc.freeze()
     _log.info("serving %s at operation %d", store.root, state.seq)
     beside = [quarantine.run, watcher.run, mirror.run, manifest.run, spool.run, search.run]
+    beside.append(pushes.run)
     if rules.generated:
         if state.trace.fresh:
             # A crash came between a write and what is generated from it.

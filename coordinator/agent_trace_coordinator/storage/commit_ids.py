@@ -7,7 +7,6 @@ compared without trusting a byte of what it does hold.
 from __future__ import annotations
 
 from agent_trace_coordinator.core.records import Changed
-from agent_trace_protocol import Action
 
 from .base import Entry
 from .commit import commit_headers, render_message
@@ -60,7 +59,7 @@ class CommitIds:
                 moved = self._paths.get(change.previous_path or change.path)
                 if change.previous_path:
                     self._set(change.previous_path, None)
-                if change.action is Action.DELETE or change.content_key in entry.lost:
+                if not change.content_key or change.content_key in entry.lost:
                     self._set(change.path, None)
                 elif content is not None:
                     self._set(change.path, bytes.fromhex(object_id(b"blob", content)))

@@ -18,6 +18,7 @@ import shutil
 import subprocess
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, Protocol, cast
 
@@ -116,8 +117,18 @@ class _StartedProcess(Protocol):
 class GitRunner:
     """Starts git on one repository, always with constant arguments and the same environment."""
 
-    def __init__(self, directory: Path, *, guarded: bool = True) -> None:
-        """Not `guarded`: only for reading, beside whoever holds the repository's lock."""
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        guarded: bool = True,
+        settings: Mapping[str, str] | None = None,
+        extra: Mapping[str, str] | None = None,
+    ) -> None:
+        """Not `guarded`: only for reading, beside whoever holds the repository's lock.
+
+        `settings` are added to git's configuration, `extra` to its environment.
+        """
         executable = shutil.which("git")
         if executable is None:
             raise GitFailed("git is not installed (no `git` on PATH)")
@@ -125,6 +136,7 @@ class GitRunner:
         self._guarded = guarded
         self._lock: int | None = None
         self._pipes: list[Pipe] = []
+        overrides = _OVERRIDES | dict(settings or {})
         environment = {
             # git finds its own programs by itself; these are for the tools its scripts call.
             "PATH": f"{os.path.dirname(executable)}:/usr/bin:/bin",
@@ -138,13 +150,14 @@ class GitRunner:
             "GIT_OPTIONAL_LOCKS": "0",
             "GIT_NO_REPLACE_OBJECTS": "1",
             "GIT_LITERAL_PATHSPECS": "1",
-            "GIT_CONFIG_COUNT": str(len(_OVERRIDES)),
+            "GIT_CONFIG_COUNT": str(len(overrides)),
             # For each object git takes a quarter of a megabyte for zlib and gives it back. glibc
             # returns it to the kernel each time and faults it in again: 15 calls and 40 % of the
             # processor time of a commit.
             "MALLOC_TRIM_THRESHOLD_": str(64 << 20),
         }
-        for index, (key, value) in enumerate(_OVERRIDES.items()):
+        environment |= extra or {}
+        for index, (key, value) in enumerate(overrides.items()):
             environment[f"GIT_CONFIG_KEY_{index}"] = key
             environment[f"GIT_CONFIG_VALUE_{index}"] = value
         # GitPython adds to the environment it is in and can not take away from it, and GIT_DIR,

@@ -41,6 +41,7 @@ from agent_trace_coordinator.core.records import (
     Violated,
     chain_hash,
     content_key,
+    erased_by,
     split_key,
 )
 from agent_trace_coordinator.core.state import DocumentState, Rules, State
@@ -370,7 +371,7 @@ class Journal:
             elif isinstance(body, Discarded):
                 accepted.append((body.draft,))
                 settled.append((body.violation,))
-                kept_by = body.draft or body.violation
+                kept_by = erased_by(body)
                 erased.append((content_key(kept_by, 0), content_key(kept_by + 1, 0)))
             elif isinstance(body, Unlocked):
                 unlocked.append((record.seq,))

@@ -20,8 +20,8 @@ from agent_trace_coordinator.core.apply import apply_record
 from agent_trace_coordinator.core.invariants import check
 from agent_trace_coordinator.core.records import (
     Changed,
-    Discarded,
     content_key,
+    erased_by,
     record_digests,
     split_key,
 )
@@ -41,8 +41,6 @@ OWN_TABLES: Final = frozenset({"journal", "content", "git_commit", "lost", "meta
 """Tables that are not derived from the records alone; each is checked in its own way."""
 
 ENTRIES_AT_ONCE: Final = 512
-
-_PER_RECORD: Final = content_key(1, 0)
 
 
 class JournalReport(msgspec.Struct):
@@ -204,9 +202,8 @@ def _check_contents(
         if key and split_key(key)[0] == record.seq and key not in there | entry.lost
     ]
     missing |= dict.fromkeys(lacking)
-    if isinstance(record.body, Discarded):
-        first = content_key(record.body.violation, 0)
-        for key in range(first, first + _PER_RECORD):
+    if erased := erased_by(record.body):
+        for key in range(content_key(erased, 0), content_key(erased + 1, 0)):
             missing.pop(key, None)
     return bool(lacking)
 

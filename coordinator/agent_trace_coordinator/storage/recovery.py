@@ -44,9 +44,8 @@ def check_not_behind(state: State, git_seq: int) -> None:
     if git_seq > state.seq:
         raise CorruptStore(
             f"the journal ends at operation {state.seq}, but git has operation {git_seq}: "
-            "state.db was damaged or replaced by an older copy; restore the newer one from a "
-            "backup, or move .agent-trace/repo away to go on without what came later (its history "
-            "is then made again from the journal)"
+            "state.db was damaged or replaced by an older copy; `agent-trace repair` takes what "
+            "came later from git"
         )
 
 
