@@ -36,7 +36,7 @@ def main() -> int:
             if case.wrong:
                 failures += 1
                 sys.stdout.write(f"seed {seed} ({case.kind}: {'; '.join(case.did)}):\n")
-                sys.stdout.writelines(f"  {line[:600]}\n" for line in case.wrong[:10])
+                sys.stdout.writelines(f"  {line[:3000]}\n" for line in case.wrong[:10])
                 sys.stdout.flush()
     sys.stdout.write(
         f"{options.cases} cases of {len(counts)} kinds from seed {options.seed} on, {kills} "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,9 +64,12 @@ def run_case(original: Original, place: Path, seed: int, *, kill: bool = False) 
     store = Store(root)
     if kill:
         case.kills = _killed_repairs(store, random)
-    outcome = repair(store, nothing, lambda seen, losses: True)
-    case.lost = len(outcome.losses)
-    case.wrong += judge(before, root, outcome, both=case.kind in BOTH, killed=killed)
+    try:
+        outcome = repair(store, nothing, lambda seen, losses: True)
+        case.lost = len(outcome.losses)
+        case.wrong += judge(before, root, outcome, both=case.kind in BOTH, killed=killed)
+    except Exception:  # passed on: as what went wrong in this case, so that the others still run
+        case.wrong.append(traceback.format_exc()[-3000:])
     return case
 
 

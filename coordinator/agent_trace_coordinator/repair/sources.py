@@ -132,7 +132,7 @@ class Sources:
         if near:
             signs.append(f"state.db has rows of operation {max(near)}")
         if any(each.log_missing for each in self._databases):
-            signs.append("a part of the write-ahead log of state.db is missing")
+            signs.append("a part of state.db's write-ahead log is missing or damaged")
         return signs
 
     def contents(

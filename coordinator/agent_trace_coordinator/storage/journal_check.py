@@ -72,7 +72,7 @@ def check_journal(
     try:
         if not served:
             if is_log_cut(path):
-                report.problems.append("a part of the write-ahead log of state.db is missing")
+                report.problems.append("a part of state.db's write-ahead log is missing or damaged")
             path = _beside(path, scratch)
         with closing(connect(path, write=False, still=not served)) as connection:
             # One moment of a journal that may be written meanwhile.
@@ -86,8 +86,9 @@ def check_journal(
         report.problems.append(f"state.db can not be read: {translate(error).message}")
     except (CorruptStore, JournalFailed, JournalFull, StoreInvalid) as error:
         report.problems.append(error.message)
-    except KeyError as error:
-        report.problems.append(f"the records name session {error}, which none of them opens")
+    except (ValueError, TypeError, LookupError, AssertionError) as error:
+        # Values of other types than the tables have, texts that are none, sessions nobody opened.
+        report.problems.append(f"state.db contradicts itself: {type(error).__name__}: {error}")
     return report
 
 

@@ -258,7 +258,7 @@ def _frames(log: mmap.mmap | bytes, page_bytes: int) -> dict[int, int]:
 
 
 def is_log_cut(path: Path) -> bool:
-    """Return whether a database's write-ahead log is shorter than it was when a process was killed.
+    """Return whether a database's write-ahead log has less than it had when a process was killed.
 
     What counts the log's frames is its index in shared memory, which SQLite makes anew at the next
     opening, and which means nothing after a restart of the machine.
@@ -276,10 +276,35 @@ def is_log_cut(path: Path) -> bool:
     # In the machine's own byte order.
     (frames,) = struct.unpack_from("=I", data, 16)
     try:
-        size = path.with_name(f"{path.name}-wal").stat().st_size
+        log = path.with_name(f"{path.name}-wal").read_bytes()
     except OSError:
-        size = 0
-    return int(frames) * (24 + page_bytes) > max(size - 32, 0)
+        log = b""
+    return _valid_frames(log, page_bytes) < int(frames)
+
+
+def _valid_frames(log: bytes, page_bytes: int) -> int:
+    """Return how many frames SQLite would take: each checksum goes on from the one before."""
+    if len(log) < 32 or struct.unpack_from(">I", log)[0] not in _WAL_MAGICS:
+        return 0
+    words = "<" if struct.unpack_from(">I", log)[0] == _WAL_MAGICS[0] else ">"
+    one, two = _checksum(words, log[:24], 0, 0)
+    count = 0
+    size = 24 + page_bytes
+    for start in range(32, len(log) - size + 1, size):
+        one, two = _checksum(words, log[start : start + 8], one, two)
+        one, two = _checksum(words, log[start + 24 : start + size], one, two)
+        if struct.unpack_from(">2I", log, start + 16) != (one, two):
+            break
+        count += 1
+    return count
+
+
+def _checksum(words: str, data: bytes, one: int, two: int) -> tuple[int, int]:
+    values = struct.unpack(f"{words}{len(data) // 4}I", data)
+    for index in range(0, len(values), 2):
+        one = (one + values[index] + two) & 0xFFFFFFFF
+        two = (two + values[index + 1] + one) & 0xFFFFFFFF
+    return one, two
 
 
 def _cells(page: bytes, start: int) -> Iterator[int]:
