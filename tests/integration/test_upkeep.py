@@ -2,15 +2,50 @@
 
 from __future__ import annotations
 
+import itertools
+import threading
 from pathlib import Path
 
 import pytest
 
 from agent_trace import upkeep
+from agent_trace_coordinator.repair.examine import is_served, look
+from agent_trace_coordinator.storage.store import Store
 from agent_trace_protocol import Durability, Put
 from support.coordinator import Peer, running
 
 pytestmark = pytest.mark.integration
+
+
+def nothing(*_: object) -> None:
+    """Tell nobody."""
+
+
+def test_a_store_that_is_written_meanwhile_is_examined_without_a_false_alarm(
+    tmp_path: Path,
+) -> None:
+    store = Store(tmp_path / "store")
+    with running(store.root) as coordinator, Peer(coordinator.endpoint).opened() as peer:
+        written = threading.Event()
+        leaving = threading.Event()
+
+        def write() -> None:
+            for number in itertools.count():
+                peer.do(Put(f"{number % 7}.md", b"%d\n" % number))
+                written.set()
+                if leaving.is_set():
+                    return
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        try:
+            assert written.wait(10) and is_served(store)
+            for _ in range(3):
+                assert look(store, nothing, served=True).findings == []
+        finally:
+            leaving.set()
+            writer.join()
+    assert not is_served(store)
 
 
 async def test_a_program_can_do_what_the_command_line_can(tmp_path: Path) -> None:

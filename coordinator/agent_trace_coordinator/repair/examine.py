@@ -23,7 +23,7 @@ import msgspec
 from agent_trace_coordinator.core.records import Violated, content_digest
 from agent_trace_coordinator.core.state import State
 from agent_trace_coordinator.errors import CorruptStore, StoreInvalid
-from agent_trace_coordinator.storage.git_check import GitReport, check_git
+from agent_trace_coordinator.storage.git_check import GitReport, branch_tip, check_git
 from agent_trace_coordinator.storage.index import Index
 from agent_trace_coordinator.storage.journal_check import JournalReport, check_journal
 from agent_trace_coordinator.storage.quarantine import (
@@ -83,6 +83,7 @@ def look(store: Store, tell: Tell, *, served: bool) -> Look:
     add = seen.findings.append
     for finding in _settings(store):
         add(finding)
+    tip = branch_tip(store.repo) if served else None
     # Never in the store: looking changes nothing there.
     with tempfile.TemporaryDirectory(prefix="agent-trace-doctor-") as scratch:
         seen.journal = check_journal(
@@ -99,7 +100,7 @@ def look(store: Store, tell: Tell, *, served: bool) -> Look:
     for problem in report.problems:
         add(Finding(Area.JOURNAL, problem, "make state.db again from all records that are proven"))
     tell("checking git", 0, 1)
-    seen.git = _check_git(seen)
+    seen.git = _check_git(seen, tip)
     tell("checking git", 1, 1)
     if report.state is not None and not report.problems:
         for finding in _files(store, report.state, seen):
@@ -165,7 +166,7 @@ def _settings(store: Store) -> Iterator[Finding]:
         yield Finding(Area.SETTINGS, error.message, fix)
 
 
-def _check_git(seen: Look) -> GitReport:
+def _check_git(seen: Look, tip: str | None) -> GitReport:
     store, journal = seen.store, seen.journal
     if journal.problems:
         # What the commits have to be is known only when the journal is whole.
@@ -173,10 +174,10 @@ def _check_git(seen: Look) -> GitReport:
         if not (store.repo / "objects").is_dir():
             report.problems.append("the git directory is missing")
     else:
-        report = check_git(store.repo, journal.commits)
+        report = check_git(store.repo, journal.commits, tip)
         if seen.served and report.problems:
             # It may have been repacked under our eyes.
-            report = check_git(store.repo, journal.commits)
+            report = check_git(store.repo, journal.commits, tip)
     if seen.served:
         report.frame = [line for line in report.frame if "lock" not in line]
     if journal.operations == 0:

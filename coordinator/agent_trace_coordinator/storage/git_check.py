@@ -17,12 +17,15 @@ from agent_trace_coordinator.errors import GitFailed
 from .git_process import ANSWER_SECONDS, BRANCH, GitRunner, is_configured
 from .git_recovery import read_ref
 
-__all__ = ["GitReport", "check_git"]
+__all__ = ["GitReport", "branch_tip", "check_git"]
 
 FSCK_SECONDS: Final = 1800.0
 """How long git may look at everything without a word."""
 
 PROBLEMS_MAX: Final = 10
+
+LAG_MAX: Final = 10_000
+"""Operations that a coordinator may have accepted before git has the first of them."""
 
 _FSCK: Final = ("fsck", "--full", "--strict", "--no-dangling", "--no-progress")
 
@@ -39,8 +42,17 @@ class GitReport(msgspec.Struct):
     version: str = ""
 
 
-def check_git(directory: Path, commits: list[str]) -> GitReport:
-    """Compare the git directory with the ids that the commits of all operations have to have."""
+def branch_tip(directory: Path) -> str:
+    """Return the commit at which the branch stands; empty if there is none or it is garbage."""
+    return read_ref(directory, f"refs/heads/{BRANCH}")
+
+
+def check_git(directory: Path, commits: list[str], served_tip: str | None = None) -> GitReport:
+    """Compare the git directory with the ids that the commits of all operations have to have.
+
+    `served_tip` is where the branch of a store that is served stood before its journal was read:
+    git follows the journal, so what was in git then is in the journal now.
+    """
     report = GitReport()
     if not (directory / "objects").is_dir():
         report.problems.append(f"the git directory {directory.name} is missing")
@@ -56,7 +68,7 @@ def check_git(directory: Path, commits: list[str]) -> GitReport:
                 report.problems.append(f"{name} was found damaged by a start, and set aside")
             elif name.endswith(".lock"):
                 report.frame.append(f"{Path(place, name).relative_to(directory)} is a stale lock")
-    tip = read_ref(directory, f"refs/heads/{BRANCH}")
+    tip = branch_tip(directory) if served_tip is None else served_tip
     if tip:
         # From behind: a branch that is not at the end is most often near it.
         report.seq = next((seq for seq in range(len(commits), 0, -1) if commits[seq - 1] == tip), 0)
@@ -65,7 +77,7 @@ def check_git(directory: Path, commits: list[str]) -> GitReport:
                 f"the branch is at {tip}, which is no operation of the journal: git was damaged, "
                 "or state.db was, or replaced by an older copy"
             )
-    elif commits:
+    elif len(commits) > (0 if served_tip is None else LAG_MAX):
         report.problems.append(f"the branch {BRANCH} is missing or can not be read")
     runner = GitRunner(directory, guarded=False)
     try:
