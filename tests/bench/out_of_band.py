@@ -68,7 +68,7 @@ def measure(root: Path, documents: int, edits: int, idle_seconds: float) -> dict
         for first in range(0, documents, BATCH):
             batch = names[first : first + BATCH]
             peer.do(*(Put(name, f"{name}\n".encode() * 50) for name in batch))
-        protected = Put("context.md", b"made\n", type=DocumentType.CONTEXT)
+        protected = Put("logs/made.md", b"made\n", type=DocumentType.LOG)
         peer.ask(Transact((protected,), Durability.GIT, confirm=True))
         # The directories that are new are watched a moment later.
         settled = time.monotonic() + 3
@@ -87,8 +87,8 @@ def measure(root: Path, documents: int, edits: int, idle_seconds: float) -> dict
             adopted.append(until(peer, shows))
         reverted: list[float] = []
         for number in range(min(edits, 5)):
-            (root / "context.md").write_bytes(f"by hand {number}\n".encode())
-            reverted.append(until(peer, lambda: (root / "context.md").read_bytes() == b"made\n"))
+            (root / "logs/made.md").write_bytes(f"by hand {number}\n".encode())
+            reverted.append(until(peer, lambda: (root / "logs/made.md").read_bytes() == b"made\n"))
             calm = time.monotonic() + float(2**number)
             until(peer, lambda calm=calm: time.monotonic() > calm)  # type: ignore[misc]
         page = peer.ask(Violations())
