@@ -45,11 +45,27 @@ def test_each_profile_holds_the_smaller_one_in_the_same_order() -> None:
     assert [name for name in full if name in default] == default
     assert [name for name in default if name in minimal] == minimal
     assert minimal == [
+        "get_resume_context",
         "list_documents",
         "read_file",
         "write_file",
         "edit_file",
         "accept_draft",
+    ]
+
+
+def test_the_default_profile_has_the_tools_that_everybody_expects() -> None:
+    assert names(Profile.DEFAULT) == [
+        "get_resume_context",
+        "list_documents",
+        "read_file",
+        "get_permissions",
+        "search_documents",
+        "write_file",
+        "edit_file",
+        "append_file",
+        "accept_draft",
+        "add_document",
     ]
 
 

@@ -54,6 +54,10 @@ async def test_documents_are_listed_read_and_completed_as_resources(
         (content,) = (await client.read_resource(address)).contents
         assert isinstance(content, types.TextResourceContents)
         assert content.text == "hello\n"
+        for made, said in (("briefing", "Briefing for agent "), ("context", "# Context\n")):
+            (text,) = (await client.read_resource(f"agent-trace://{made}")).contents
+            assert isinstance(text, types.TextResourceContents)
+            assert text.text.startswith(said)
         (index,) = (await client.read_resource("agent-trace://index")).contents
         assert isinstance(index, types.TextResourceContents)
         assert f"- {mode}/with space ü.md (plan, revision 1)\n" in index.text
@@ -76,7 +80,7 @@ async def test_resources_come_in_pages(service: Service, root: Path) -> None:
         cursor: str | None = None
         while True:
             page = await client.list_resources(cursor=cursor)
-            assert len(page.resources) <= 201
+            assert len(page.resources) <= 203
             names += [each.name for each in page.resources]
             cursor = page.next_cursor
             if cursor is None:

@@ -13,6 +13,7 @@ import anyio
 import pytest
 from mcp.client import Client
 from mcp.shared.exceptions import MCPError
+from mcp.types import TextContent
 
 from agent_trace import Agent, connect
 from support.coordinator import Coordinator, running
@@ -301,6 +302,62 @@ async def test_documents_are_found_by_words(client: Client, other: Agent) -> Non
     assert nothing == "nothing found; history=true looks back"
     said = await refused(client, "search_documents", query='"')
     assert said.startswith("invalid_request: ")
+
+
+# ---- resuming ---------------------------------------------------------------------------------
+
+
+async def begun(client: Client) -> str:
+    """Begin a session by the briefing, and return its handle."""
+    result = await client.call_tool("get_resume_context", {})
+    briefing, handle = result.content
+    assert isinstance(briefing, TextContent) and isinstance(handle, TextContent)
+    assert briefing.text.startswith("Briefing for agent ")
+    match = re.fullmatch(
+        r'This is session "([\w-]{22})": give it as `session` with every call\.', handle.text
+    )
+    assert match is not None
+    return match.group(1)
+
+
+async def test_the_briefing_is_bounded_and_names_what_others_changed(
+    client: Client, other: Agent
+) -> None:
+    session = await begun(client)
+    plan = "# Goal\nShip the gateway\n\n- [ ] write the tests\n"
+    given = {"path": "resume/plan.md", "content": plan, "type": "plan", "session": session}
+    await called(client, "write_file", **given)
+    await called(client, "get_resume_context", session=session)
+    await other.append("resume/plan.md", "- [ ] theirs\n")
+    news = await called(client, "get_resume_context", since_last=True, session=session)
+    assert "resume/plan.md" in news
+    said = await called(client, "get_resume_context", budget=1500, session=session)
+    assert len(said.encode()) <= 1500
+
+
+async def test_without_a_connection_a_session_begins_with_the_briefing(stage: Stage) -> None:
+    async with stage.service.client(name="window") as client:
+        handles = [await begun(client), await begun(client)]
+        for number, handle in enumerate(handles):
+            path = f"window/{number}.md"
+            await called(client, "write_file", path=path, content="x\n", session=handle)
+        listed = await called(client, "list_documents", prefix="window/", session=handles[0])
+    assert [line.split()[-1] for line in listed.splitlines()] == ["window", "window-2"]
+
+
+async def test_a_line_is_explained_by_who_wrote_it_and_what_they_had_read(
+    client: Client, other: Agent
+) -> None:
+    await other.write("why/source.md", "fact\n")
+    await called(client, "read_file", path="why/source.md")
+    await called(client, "write_file", path="why/plan.md", content="one\ntwo\n", message="so")
+    said = await called(client, "explain_line", path="why/plan.md", line=2)
+    assert said.startswith("why/plan.md@1, line 2: create by scribe as why/plan.md@1")
+    assert "\ntwo\n" in said
+    assert "after reading why/source.md@1" in said
+    await other.append("why/source.md", "more\n")
+    said = await called(client, "explain_line", path="why/plan.md")
+    assert "after reading why/source.md@1, by now @2" in said
 
 
 # ---- keeping out of each other's way ----------------------------------------------------------

@@ -77,7 +77,19 @@ async def _index(agent: Agent) -> str:
     return "\n".join(["# Documents", "", *(lines or ["none yet"]), ""])
 
 
-_MADE: Final = (_Made("index", "All documents by path, type and revision", _index),)
+async def _briefing(agent: Agent) -> str:
+    return (await agent.briefing()).text
+
+
+async def _context(agent: Agent) -> str:
+    return (await agent.read("context.md")).text
+
+
+_MADE: Final = (
+    _Made("briefing", "Where the work stands: what get_resume_context says", _briefing),
+    _Made("context", "Where the project stands: goals, decisions, open questions", _context),
+    _Made("index", "All documents by path, type and revision", _index),
+)
 
 
 def addresses_made_from(events: Iterable[LogEntry]) -> list[str]:

@@ -39,6 +39,7 @@ from mcp.types import (
     SubscribeRequestParams,
     SubscriptionsListenRequestParams,
     SubscriptionsListenResult,
+    TextContent,
     ToolsCapability,
     UnsubscribeRequestParams,
 )
@@ -48,8 +49,8 @@ from agent_trace import __version__
 from agent_trace.client import Agent
 from agent_trace_protocol import AgentTraceError, InvalidRequest, NotFound, SessionError
 
-from . import coordination, reading, searching, writing
-from .convert import error_text
+from . import coordination, reading, resuming, searching, writing
+from .convert import error_text, one_line
 from .prompts import PROMPTS, Offer, prompt
 from .resources import TEMPLATES, complete_path, list_resources, read_resource
 from .seats import Client, Seat, Seats
@@ -82,10 +83,12 @@ session resumes from.
 """What hosts show their model about this server; the first sentence says what to call first."""
 
 TOOLS: Final[tuple[Tool[Any], ...]] = (
+    *resuming.TOOLS,
     *reading.TOOLS,
     *searching.TOOLS,
     *writing.TOOLS,
     *coordination.TOOLS,
+    *resuming.EXPLAINING,
 )
 """Every tool, in the order in which clients see them."""
 
@@ -183,8 +186,16 @@ class Gateway:
 
     # ---- whose request it is ------------------------------------------------------------------
 
-    def seat_of(self, ctx: Context, handle: str = "") -> Seat:
+    def _by_handle(self, ctx: Context) -> bool:
+        """Return whether clients of this request's kind are told apart by handles."""
+        return self._handles and ctx.protocol_version not in HANDSHAKE_PROTOCOL_VERSIONS
+
+    def seat_of(self, ctx: Context, handle: str = "", *, begins: bool = False) -> Seat:
         """Return the seat of the client that makes a request.
+
+        Args:
+            handle: the session that it names, if it does.
+            begins: whether that session begins with this request.
 
         Raises:
             NotFound: there is no session with this handle.
@@ -198,10 +209,15 @@ class Gateway:
         agent = headers.get(AGENT_HEADER)
         if ctx.request is None:
             return self.seats.take("stdio", client)
+        if begins:
+            return self.seats.take(f"handle {handle}", client, agent)
         if handle:
             seat = self.seats.find(f"handle {handle}")
             if seat is None:
-                raise NotFound(f"there is no session {handle}; leave {HANDLE} out to get another")
+                raise NotFound(
+                    f"there is no session {one_line(handle, 40)}; {resuming.BEGIN} without "
+                    f"{HANDLE} begins one"
+                )
             return seat
         if ctx.protocol_version in HANDSHAKE_PROTOCOL_VERSIONS:
             return self.seats.take(seat_key(headers.get(SESSION_HEADER, "")), client, agent)
@@ -212,25 +228,33 @@ class Gateway:
     async def _list_tools(
         self, ctx: Context, params: PaginatedRequestParams | None
     ) -> ListToolsResult:
-        handles = self._handles and ctx.protocol_version not in HANDSHAKE_PROTOCOL_VERSIONS
-        return ListToolsResult(tools=list(self.tools.definitions(handles=handles)))
+        definitions = self.tools.definitions(handles=self._by_handle(ctx))
+        return ListToolsResult(tools=list(definitions))
 
     async def _call_tool(self, ctx: Context, params: CallToolRequestParams) -> CallToolResult:
         if params.name not in self.tools:
             raise MCPError(INVALID_PARAMS, f"Unknown tool: {params.name}")
         given = dict(params.arguments or {})
+        handle = str(given.pop(HANDLE, "") or "")
+        begins = params.name == resuming.BEGIN and not handle and self._by_handle(ctx)
+        if begins:
+            handle = new_handle()
         try:
-            seat = self.seat_of(ctx, str(given.pop(HANDLE, "") or ""))
+            seat = self.seat_of(ctx, handle, begins=begins)
             with seat.present():
                 try:
-                    return await self._carry_out(ctx, seat, params.name, given)
+                    result = await self._carry_out(ctx, seat, params.name, given)
                 except SessionError:
                     if seat.final:
                         raise
-                # It had expired, as after a laptop's sleep. What is refused with that was not done.
-                return await self._carry_out(ctx, seat, params.name, given)
+                    # It had expired, as after a laptop's sleep. What is refused so was not done.
+                    result = await self._carry_out(ctx, seat, params.name, given)
         except AgentTraceError as error:
             return failed(error)
+        if begins:
+            told = f'This is session "{handle}": give it as `{HANDLE}` with every call.'
+            result.content.append(TextContent(type="text", text=told))
+        return result
 
     async def _carry_out(
         self, ctx: Context, seat: Seat, name: str, given: dict[str, Any]
