@@ -121,7 +121,8 @@ class Seat:
         self._naming = naming
         self._agent: Agent | None = None
         self._leave = anyio.Event()
-        self._left = anyio.Event()
+        self._left: anyio.Event | None = None
+        """Set when the last session has ended at the coordinator; None before there was one."""
         self._opening = anyio.Lock()
         self._final: AgentTraceError | None = None
         self._seen: OrderedDict[str, int] = OrderedDict()
@@ -155,10 +156,14 @@ class Seat:
                 raise copy.copy(self._final)
             if self._agent is None:
                 await self._open()
-            assert self._agent is not None
+            if self._agent is None:
+                raise Unavailable("the session was ended while it was being opened")
             return self._agent
 
     async def _open(self) -> None:
+        if self._left is not None:
+            # Its own last session would be one of the same name that is live.
+            await self._left.wait()
         root, endpoint = find_target(self._seats.store)
         settings = Settings(
             identity=Identity(Actor.AGENT, self._naming.wanted),
@@ -187,7 +192,6 @@ class Seat:
         task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
     ) -> None:
         """Keep a session open until the seat is left or the session ends by itself."""
-        # Its successor may be there before it has gone.
         leave, left = self._leave, self._left = anyio.Event(), anyio.Event()
         holding: Agent | None = None
         try:
@@ -238,8 +242,10 @@ class Seat:
         if self._beside is not None:
             self._beside.cancel()
             self._beside = None
-        if self._agent is not None:
-            self._leave.set()
+        # Who asks from here on waits for the end, and then gets another one.
+        self._agent = None
+        self._leave.set()
+        if self._left is not None:
             await self._left.wait()
 
     # ---- what the client has seen -------------------------------------------------------------
