@@ -29,6 +29,7 @@ from agent_trace_protocol import (
 from agent_trace_protocol.limits import SESSION_KEY_BYTES, TEXT_FIELD_LENGTH_MAX
 
 from .calls.documents import Documents
+from .calls.drafts import Drafting
 from .calls.following import Following
 from .calls.history import History
 from .calls.leasing import Leasing
@@ -47,7 +48,17 @@ __all__ = ["Agent", "connect", "connect_with", "new_key"]
 
 
 class Agent(
-    Documents, History, Leasing, Reading, Resuming, Rights, Overview, Following, Searching, Trace
+    Documents,
+    Drafting,
+    History,
+    Leasing,
+    Reading,
+    Resuming,
+    Rights,
+    Overview,
+    Following,
+    Searching,
+    Trace,
 ):
     """A connected agent or user. Made by `connect`; may be used by many tasks at once."""
 

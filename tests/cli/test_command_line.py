@@ -368,8 +368,8 @@ def test_a_conflict_shows_the_change_and_how_to_keep_both(endpoint: str) -> None
     [
         (
             "overlap.md",
-            "the two changes do not merge as they are: read it again (agent-trace read "
-            "overlap.md), and repeat yours on what it says now",
+            "the two changes do not merge as they are: repeat yours on what it says now, or see "
+            "both with: agent-trace drafts show draft-2",
         ),
         (
             "file.md",

@@ -24,6 +24,7 @@ from agent_trace_protocol import (
     Restore,
     SectionEdit,
     SectionMode,
+    TooLarge,
     Transact,
 )
 from agent_trace_protocol.limits import (
@@ -192,12 +193,25 @@ class Writing(Calls):
         self,
         draft: str,
         *,
+        if_revision: int | None = None,
         durability: Durability | str = Durability.JOURNAL,
         message: str = "",
         confirm: bool = False,
-    ) -> Written:
-        """Write the merge that a conflict offered: `draft` is the `info.draft` of its error."""
-        return await self._one(AcceptDraft(draft), durability, message, confirm)
+    ) -> Transaction:
+        """Write what a draft keeps; its id is the `info.draft` of the error.
+
+        Each text is joined with what others have changed since. With `if_revision` the draft's one
+        text takes the place of that revision as it is: for an author who has seen it.
+
+        Raises:
+            Conflict: two changes collide, or the document is not at `if_revision`. The draft stays.
+        """
+        return await self.transact(
+            (AcceptDraft(draft, if_revision),),
+            durability=durability,
+            message=message,
+            confirm=confirm,
+        )
 
     async def reclassify(
         self,
@@ -254,6 +268,14 @@ class Writing(Calls):
             raise InvalidRequest(
                 f"a transaction has 1 to {OPERATIONS_MAX} operations, not {len(operations)}"
             )
+        limit = self._session.opened.document_bytes_max
+        for operation in operations:
+            if isinstance(operation, Put | Append | SectionEdit) and len(operation.content) > limit:
+                # The coordinator would say the same, if the request were not too large for that.
+                raise TooLarge(
+                    f"{operation.path} would have {len(operation.content)} bytes or more; the "
+                    f"limit of this store is {limit}"
+                )
         request = Transact(
             tuple(operations),
             choice(Durability, durability),

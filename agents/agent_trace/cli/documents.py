@@ -1,4 +1,4 @@
-"""Commands that change documents: add, write, append, edit, section, rm, mv, restore, accept.
+"""Commands that change documents: add, write, append, edit, section, rm, mv, restore.
 
 They wait for git by default: a person does not notice it, and the commit id is proof.
 """
@@ -7,39 +7,37 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Awaitable, Callable, Sequence
-from typing import BinaryIO
+from collections.abc import Callable, Sequence
+from typing import Any, BinaryIO, TypeVar, cast
 
 import click
 
 from agent_trace.client import Agent
-from agent_trace.config import find_target
 from agent_trace.results import Written
 from agent_trace_protocol import (
     Add,
     Delete,
     DocumentType,
-    Durability,
     NoMatch,
     NotFound,
     SectionMode,
 )
-from agent_trace_protocol.layout import STORE_DIRECTORY
 from agent_trace_protocol.limits import OPERATIONS_MAX
 
 from .face import (
     Face,
     durability_option,
-    find_trouble,
     global_options,
     message_option,
     pass_face,
 )
 from .failures import hinting
-from .output import emit_json, emit_note, shown
 from .reading import split_revision
+from .written import run_one, run_writing
 
-__all__ = ["COMMANDS", "run_one", "run_writing"]
+__all__ = ["COMMANDS"]
+
+_F = TypeVar("_F", bound=Callable[..., Any])
 
 _TYPES = [each.value for each in DocumentType]
 _if_revision = click.option(
@@ -60,6 +58,16 @@ _file = click.option(
 )
 
 
+def _writing(command: _F) -> _F:
+    """Give a command the options of everything that changes one document's text; they come to it
+    as `how`: `if_revision`, `durability` and `message`."""
+    options = (_if_revision, durability_option, message_option, global_options, pass_face)
+    made: Any = command
+    for option in reversed(options):
+        made = option(made)
+    return cast(_F, made)
+
+
 def _content(text: str | None, file: BinaryIO | None) -> bytes:
     """Return the content from the one place it was given: --text, --file or standard input."""
     if text is not None and file is not None:
@@ -77,52 +85,6 @@ def _content(text: str | None, file: BinaryIO | None) -> bytes:
         # Programs that are started without one often have an empty standard input.
         raise click.UsageError("standard input is empty; to write nothing, say --text ''")
     return content
-
-
-def run_writing(
-    face: Face, durability: str, work: Callable[[Agent], Awaitable[Sequence[Written]]]
-) -> None:
-    """Do the work, and say what it made; also why git has not got it, if it was waited for."""
-
-    async def main(agent: Agent) -> tuple[Sequence[Written], bool, str]:
-        results = await work(agent)
-        behind = durability == Durability.GIT and not all(each.commit for each in results)
-        # Programs see the empty commit id; only people are told more.
-        told = behind and not face.json
-        return results, told, await find_trouble(agent) if told else ""
-
-    results, behind, trouble = face.run(main)
-    _tell(face, results)
-    for lease in {each.token: each for result in results for each in result.warnings}.values():
-        emit_note(
-            f"{lease.holder} holds lease {lease.token} on {lease.path} for another "
-            f"{lease.left_seconds:.0f} s; agree before you go on"
-        )
-    for notice in dict.fromkeys(each for result in results for each in result.notices):
-        emit_note(notice)
-    if behind:
-        reason = f": {trouble}" if trouble else ""
-        emit_note(f"it is durable in the journal, and git follows when it can{reason}")
-
-
-def _tell(face: Face, results: Sequence[Written]) -> None:
-    if face.json:
-        for written in results:
-            emit_json(written)
-        return
-    for written in results:
-        lines = f" (+{written.added} -{written.removed})"
-        commit = f" {written.commit[:10]}" if written.commit else ""
-        click.echo(shown(f"{written.action.value} {written}{lines}{commit}"))
-
-
-def run_one(face: Face, durability: str, work: Callable[[Agent], Awaitable[Written]]) -> None:
-    """Do one write, and say what it made; see `run_writing`."""
-
-    async def main(agent: Agent) -> Sequence[Written]:
-        return (await work(agent),)
-
-    run_writing(face, durability, main)
 
 
 @click.command()
@@ -158,20 +120,9 @@ def add(face: Face, kind: str, files: tuple[str, ...], durability: str, message:
 @_text
 @_file
 @_type
-@_if_revision
-@durability_option
-@message_option
-@global_options
-@pass_face
+@_writing
 def write(
-    face: Face,
-    path: str,
-    text: str | None,
-    file: BinaryIO | None,
-    kind: str | None,
-    if_revision: int | None,
-    durability: str,
-    message: str,
+    face: Face, path: str, text: str | None, file: BinaryIO | None, kind: str | None, **how: Any
 ) -> None:
     """Set a document's whole content.
 
@@ -179,18 +130,7 @@ def write(
     """
     content = _content(text, file)
     target = face.document_path(path)
-
-    async def work(agent: Agent) -> Written:
-        return await agent.write(
-            target,
-            content,
-            if_revision=if_revision,
-            type=kind,
-            durability=durability,
-            message=message,
-        )
-
-    run_one(face, durability, work)
+    run_one(face, how["durability"], lambda agent: agent.write(target, content, type=kind, **how))
 
 
 @click.command()
@@ -198,36 +138,14 @@ def write(
 @_text
 @_file
 @_type
-@_if_revision
-@durability_option
-@message_option
-@global_options
-@pass_face
+@_writing
 def append(
-    face: Face,
-    path: str,
-    text: str | None,
-    file: BinaryIO | None,
-    kind: str | None,
-    if_revision: int | None,
-    durability: str,
-    message: str,
+    face: Face, path: str, text: str | None, file: BinaryIO | None, kind: str | None, **how: Any
 ) -> None:
     """Add to the end of a document, or create it."""
     content = _content(text, file)
     target = face.document_path(path)
-
-    async def work(agent: Agent) -> Written:
-        return await agent.append(
-            target,
-            content,
-            if_revision=if_revision,
-            type=kind,
-            durability=durability,
-            message=message,
-        )
-
-    run_one(face, durability, work)
+    run_one(face, how["durability"], lambda agent: agent.append(target, content, type=kind, **how))
 
 
 @click.command()
@@ -235,36 +153,13 @@ def append(
 @click.option("--old", required=True, help="The exact text to replace; it must occur once.")
 @click.option("--new", required=True, help="What stands there afterwards.")
 @click.option("--all", "everywhere", is_flag=True, help="Replace every occurrence.")
-@_if_revision
-@durability_option
-@message_option
-@global_options
-@pass_face
-def edit(
-    face: Face,
-    path: str,
-    old: str,
-    new: str,
-    everywhere: bool,
-    if_revision: int | None,
-    durability: str,
-    message: str,
-) -> None:
+@_writing
+def edit(face: Face, path: str, old: str, new: str, everywhere: bool, **how: Any) -> None:
     """Replace exact text in a document."""
     target = face.document_path(path)
-
-    async def work(agent: Agent) -> Written:
-        return await agent.edit(
-            target,
-            old,
-            new,
-            all=everywhere,
-            if_revision=if_revision,
-            durability=durability,
-            message=message,
-        )
-
-    run_one(face, durability, work)
+    run_one(
+        face, how["durability"], lambda agent: agent.edit(target, old, new, all=everywhere, **how)
+    )
 
 
 @click.command()
@@ -273,11 +168,7 @@ def edit(
 @_text
 @_file
 @click.option("--append", "appending", is_flag=True, help="Add to the section's end instead.")
-@_if_revision
-@durability_option
-@message_option
-@global_options
-@pass_face
+@_writing
 def section(
     face: Face,
     path: str,
@@ -285,9 +176,7 @@ def section(
     text: str | None,
     file: BinaryIO | None,
     appending: bool,
-    if_revision: int | None,
-    durability: str,
-    message: str,
+    **how: Any,
 ) -> None:
     """Replace the text under a Markdown heading, or add to it.
 
@@ -297,20 +186,16 @@ def section(
     content = _content(text, file)
     target = face.document_path(path)
     mode = SectionMode.APPEND if appending else SectionMode.REPLACE
-
-    async def work(agent: Agent) -> Written:
-        return await agent.edit_section(
-            target,
-            heading,
-            content,
-            mode=mode,
-            if_revision=if_revision,
-            durability=durability,
-            message=message,
+    with hinting(
+        NoMatch,
+        f"the lines of its headings begin with #; see them with: agent-trace read "
+        f"{shlex.quote(path)}",
+    ):
+        run_one(
+            face,
+            how["durability"],
+            lambda agent: agent.edit_section(target, heading, content, mode=mode, **how),
         )
-
-    with hinting(NoMatch, f"the headings there are, shows: agent-trace read {shlex.quote(path)}"):
-        run_one(face, durability, work)
 
 
 @click.command()
@@ -371,33 +256,6 @@ def restore(face: Face, path: str, revision: int | None, durability: str, messag
     run_one(face, durability, work)
 
 
-@click.command()
-@click.argument("draft")
-@durability_option
-@message_option
-@global_options
-@pass_face
-def accept(face: Face, draft: str, durability: str, message: str) -> None:
-    """Write the merge that a conflict offered."""
-
-    async def work(agent: Agent) -> Written:
-        return await agent.accept(draft, durability=durability, message=message)
-
-    with hinting(NotFound, _drafts_hint(face)):
-        run_one(face, durability, work)
-
-
-def _drafts_hint(face: Face) -> str:
-    root, _ = find_target(face.store)
-    if root is None:
-        return "the answer of the write that came too late names its draft"
-    repository = shlex.quote(str(root / STORE_DIRECTORY / "repo"))
-    return (
-        "which drafts there were, shows: "
-        f"git --git-dir={repository} log --format='%an: %s' --grep='^keep draft-'"
-    )
-
-
 COMMANDS = {
     "add": add,
     "write": write,
@@ -407,5 +265,4 @@ COMMANDS = {
     "rm": rm,
     "mv": mv,
     "restore": restore,
-    "accept": accept,
 }

@@ -169,9 +169,11 @@ def _conflict_hint(info: ConflictInfo | None, typed: Callable[[str], str]) -> st
         return f"the two changes merge; keep both with: agent-trace accept {info.draft}"
     if info.draft and info.current:
         return (
-            "the two changes do not merge as they are: read it again (agent-trace read "
-            f"{path}), and repeat yours on what it says now"
+            "the two changes do not merge as they are: repeat yours on what it says now, or see "
+            f"both with: agent-trace drafts show {info.draft}"
         )
+    if info.draft:
+        return f"what you wrote is there: agent-trace drafts show {info.draft}"
     if info.expected and not info.current:
         return (
             f"it was removed or never there (agent-trace log {path}); to make it anew, write it "
@@ -193,7 +195,8 @@ def _lease_hint(info: LeaseRefusal, typed: Callable[[str], str]) -> str:
     if info.draft:
         return (
             f"read it again (agent-trace read {path}); when it is free, "
-            f"agent-trace accept {info.draft} writes your text"
+            f"agent-trace accept {info.draft} writes your text, which agent-trace drafts show "
+            f"{info.draft} shows"
         )
     if info.holder:
         return (

@@ -12,10 +12,10 @@ from agent_trace.client import Agent
 from agent_trace.results import Replacements, Transaction, Written
 from agent_trace_protocol import DiffReport, DocumentReport, DocumentType, TouchInfo, Untrack
 
-from .documents import run_one, run_writing
 from .face import Face, durability_option, global_options, message_option, pass_face
 from .history import emit_diff, progress
 from .output import as_builtins, counted, emit_json, emit_note, local_time, shown, size
+from .written import run_one, run_writing
 
 __all__ = ["COMMANDS"]
 

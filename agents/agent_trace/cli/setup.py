@@ -198,9 +198,8 @@ def status(face: Face, no_start: bool) -> None:
         ("documents", str(report.documents)),
         ("sessions", f"{report.sessions_live} live, {report.sessions_stale} stale"),
         ("leases", f"{report.leases} held"),
-        ("waiting", f"{counted(report.drafts, 'draft')}, "
-         f"{counted(report.violations, 'violation')}"),
-        ("operations", f"{report.seq}" + (f", {behind} not in git yet" if behind else "")),
+        ("waiting", _waiting(report)),
+        ("operations", str(report.seq) + (f", git follows, {behind} behind" if behind else "")),
         ("head", report.head[:10] or "none"),
         ("writes", f"refused: {report.read_only}" if report.read_only else "accepted"),
         ("health", _health(report)),
@@ -230,6 +229,16 @@ def _mirror_line(report: StatusReport, mirror: MirrorInfo) -> str:
     behind = max(report.seq - mirror.seq, 0)
     lag = f"{counted(behind, 'operation')} behind" if behind else "has everything"
     return f"{mirror.url} {lag}" + (f"; failed: {mirror.failure}" if mirror.failure else "")
+
+
+def _waiting(report: StatusReport) -> str:
+    """Return what was not written and waits for somebody's decision."""
+    parts: list[str] = []
+    if report.drafts:
+        parts.append(f"{counted(report.drafts, 'draft')} (agent-trace drafts)")
+    if report.violations:
+        parts.append(f"{counted(report.violations, 'refused write')} (agent-trace violations)")
+    return ", ".join(parts) or "nothing"
 
 
 def _of_budget(report: StatusReport) -> str:

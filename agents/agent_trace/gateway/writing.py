@@ -124,7 +124,10 @@ class AcceptDraft(msgspec.Struct, forbid_unknown_fields=True):
 
 
 async def accept_draft(call: Call, given: AcceptDraft) -> Outcome:
-    return await _told(call, await call.agent.accept(given.draft, durability=_GIT))
+    *others, last = (await call.agent.accept(given.draft, durability=_GIT)).results
+    for each in others:
+        call.seat.saw(each.path, 0 if each.action is Action.DELETE else each.revision)
+    return await _told(call, last)
 
 
 # ---- add_document, move_file, delete_file, restore_file ---------------------------------------

@@ -178,8 +178,11 @@ class Sources:
         for digest in list(missing):
             if digest in paths:
                 yield from _file(self._store.root / paths[digest])
-        if self._store.quarantine.is_dir():
-            for file in sorted(self._store.quarantine.glob("violation-*")):
+        for directory, names in (
+            (self._store.quarantine, "violation-*"),
+            (self._store.drafts, "draft-*"),
+        ):
+            for file in sorted(directory.glob(names)) if directory.is_dir() else ():
                 for data in _file(file):
                     yield from quarantined_contents(data)
 

@@ -1,4 +1,4 @@
-"""Refused writes, durable ones, become readable files; off the event loop, in nobody's way."""
+"""Refused writes and drafts, durable ones, become files; off the event loop, in nobody's way."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from typing import Final
 import anyio
 import anyio.to_thread
 
-from agent_trace_coordinator.core.records import Changed, Discarded, Entry, Violated
+from agent_trace_coordinator.core.records import Changed, Discarded, Drafted, Entry, Violated
 from agent_trace_coordinator.core.state import State
 from agent_trace_coordinator.errors import CorruptStore
+from agent_trace_coordinator.storage.drafts import DraftFiles, draft_name
 from agent_trace_coordinator.storage.index import Index
 from agent_trace_coordinator.storage.quarantine import (
     Quarantine,
@@ -32,9 +33,10 @@ JOBS_MAX: Final = 10_000
 class QuarantineStage:
     """Durable records in, files out. What is missed here is made again at the next start."""
 
-    def __init__(self, quarantine: Quarantine, index: Index) -> None:
+    def __init__(self, quarantine: Quarantine, drafts: DraftFiles, index: Index) -> None:
         """`index` belongs to this stage's thread."""
         self._quarantine = quarantine
+        self._drafts = drafts
         self._index = index
         self._limiter = anyio.CapacityLimiter(1)
         self._jobs: deque[Callable[[], None]] = deque(maxlen=JOBS_MAX)
@@ -52,6 +54,16 @@ class QuarantineStage:
                 self._add(partial(self._write, seq))
         for name in there - wanted.keys():
             self._add(partial(self._quarantine.remove_set_aside, name))
+        there = self._drafts.names()
+        wanted = {
+            draft_name(draft.seq, draft.body.conflict.path): draft.seq
+            for draft in state.drafts.values()
+        }
+        for name, seq in wanted.items():
+            if name not in there:
+                self._add(partial(self._write_draft, seq))
+        for name in there - wanted.keys():
+            self._add(partial(self._drafts.remove_file, name))
 
     def add(self, batch: list[Entry]) -> None:
         """Take durable operations, in order."""
@@ -59,10 +71,13 @@ class QuarantineStage:
             body = entry.record.body
             if isinstance(body, Violated):
                 self._add(partial(self._write, entry.record.seq))
-            elif isinstance(body, Discarded):
-                self._add(partial(self._quarantine.remove, body.violation))
-            elif isinstance(body, Changed) and body.violation:
-                self._add(partial(self._quarantine.remove, body.violation))
+            elif isinstance(body, Drafted):
+                self._add(partial(self._write_draft, entry.record.seq))
+            elif isinstance(body, (Changed, Discarded)):
+                if body.violation:
+                    self._add(partial(self._quarantine.remove, body.violation))
+                if body.draft:
+                    self._add(partial(self._drafts.remove, body.draft))
 
     def forget_set_aside(self, name: str) -> None:
         """What was set aside under this name is on record: its bare copy is not needed."""
@@ -76,12 +91,20 @@ class QuarantineStage:
         record = self._index.record(seq)
         if record is None or not isinstance(record.body, Violated):
             return
-        texts = [
+        self._quarantine.write(record, self._texts(record.body))
+
+    def _write_draft(self, seq: int) -> None:
+        record = self._index.record(seq)
+        if record is None or not isinstance(record.body, Drafted):
+            return
+        self._drafts.write(record, self._texts(record.body))
+
+    def _texts(self, body: Violated | Drafted) -> list[QuarantinedText]:
+        return [
             QuarantinedText(kept.path, self._index.content(kept.content_key, kept.digest))
-            for kept in record.body.kept
+            for kept in body.kept
             if kept.content_key
         ]
-        self._quarantine.write(record, texts)
 
     async def run(self) -> None:
         """Write files until cancelled."""
@@ -95,4 +118,4 @@ class QuarantineStage:
                     await anyio.to_thread.run_sync(job, limiter=self._limiter)
                 except (OSError, CorruptStore) as error:
                     # The text is in state.db, or was discarded meanwhile.
-                    _log.warning("a file of the quarantine can not be made: %s", error)
+                    _log.warning("a file of a refused write or a draft can not be made: %s", error)

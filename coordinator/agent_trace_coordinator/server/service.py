@@ -26,6 +26,7 @@ from agent_trace_coordinator.core.manifest import Manifest
 from agent_trace_coordinator.core.records import Entry
 from agent_trace_coordinator.core.state import Rules, State
 from agent_trace_coordinator.errors import JournalFailed, JournalFull
+from agent_trace_coordinator.storage.drafts import DraftFiles
 from agent_trace_coordinator.storage.git import GitHistory
 from agent_trace_coordinator.storage.history_index import HistoryIndex
 from agent_trace_coordinator.storage.index import Index
@@ -216,7 +217,9 @@ def _serve(
         on_progress=lambda: runtime.on_shown(),
         on_set_aside=lambda kept, seq: runtime.set_aside(store.quarantine, kept, seq),
     )
-    quarantine = QuarantineStage(Quarantine(store.quarantine), quarantine_index)
+    quarantine = QuarantineStage(
+        Quarantine(store.quarantine), DraftFiles(store.drafts), quarantine_index
+    )
     quarantine.restore(state)
     watcher = Watcher(
         store.root,

@@ -40,7 +40,7 @@ FORMAT_VERSION: Final = 1
 CONFIG_BYTES_MAX: Final = 64 * 1024
 """Bytes of a settings file: a person writes it."""
 
-DIRECTORIES: Final = ("run", "run/tmp", "locks", "quarantine", "keys")
+DIRECTORIES: Final = ("run", "run/tmp", "locks", "quarantine", "drafts", "keys")
 
 # Their locks or their syncs may promise what they do not keep.
 _DOUBTFUL_FILE_SYSTEMS: Final = re.compile(
@@ -195,6 +195,11 @@ class Store:
     def locks(self) -> Path:
         """Readable mirrors of sessions and leases."""
         return self.directory / "locks"
+
+    @property
+    def drafts(self) -> Path:
+        """The texts of writes that did not fit, one file for each draft."""
+        return self.directory / "drafts"
 
     @property
     def quarantine(self) -> Path:
