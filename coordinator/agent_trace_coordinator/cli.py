@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import sys
@@ -126,12 +127,24 @@ def serve(store: Path | None, idle_seconds: float | None, background: bool, verb
 @click.option("--nested", is_flag=True, help="Allow a store inside another one.")
 def init(root: Path, nested: bool) -> None:
     """Make ROOT a store."""
-    from .storage.store import create_store  # noqa: PLC0415 - only this command needs it
+    # Only this command needs them.
+    from .storage.git_recovery import sync_directory  # noqa: PLC0415
+    from .storage.store import create_store  # noqa: PLC0415
 
+    made: list[Path] = []
     try:
+        path = root.absolute()
+        made = [each for each in (path, *path.parents) if not each.exists()]
         root.mkdir(parents=True, exist_ok=True)
-        create_store(root.absolute(), nested=nested)
+        create_store(path, nested=nested)
+        for each in made:
+            # Their names have to last as well.
+            sync_directory(each.parent)
     except (AgentTraceError, OSError) as error:
+        for each in made:
+            # What was made for a store that is none is taken back, unless something is in it.
+            with contextlib.suppress(OSError):
+                each.rmdir()
         _fail(error)
 
 

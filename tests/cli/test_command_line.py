@@ -198,7 +198,7 @@ def test_global_options_may_stand_before_and_after_the_command(
 
 def test_a_name_that_is_none_is_refused(endpoint: str) -> None:
     result = _run("ls", "--store", endpoint, "--agent", "Ann Smith")
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "'Ann Smith' is not a name" in result.stderr
 
 

@@ -97,7 +97,7 @@ def test_a_reader_sees_everything_and_changes_nothing(store: Path) -> None:
     assert {each.split()[3] for each in run("violations").stdout.splitlines()[1:]} == {"reader"}
     assert run("ls", "--json").stdout.count("\n") == 1
     run("ls", "--reader", "", code=2)
-    both = run("ls", "--reader", "eve", "--agent", "planner", code=1)
+    both = run("ls", "--reader", "eve", "--agent", "planner", code=2)
     assert "acts alone" in both.stderr
 
 
@@ -116,3 +116,17 @@ def test_events_show_what_one_agent_did(store: Path) -> None:
     assert {json.loads(line)["author"] for line in told} == {"coder"}
     assert told == run("events", "--author", "coder", "--json").stdout.splitlines()
     assert json.loads(run("wait", "--agent", "coder", "--since", "1", "--json").stdout)["cursor"]
+
+
+def test_an_unlock_that_lasts_too_long_says_how_long_it_may(store: Path) -> None:
+    refused = run("unlock", "api.md", "--duration", "9999h", code=2)
+    assert "an unlock lasts 1 s to 24h, not 9999h" in refused.stderr
+
+
+def test_what_is_not_found_is_looked_for_in_its_own_list(store: Path) -> None:
+    for command, listing in (
+        (("violations", "show", "violation-9"), "agent-trace violations"),
+        (("drafts", "show", "draft-9"), "agent-trace drafts"),
+        (("read", "nope.md"), "agent-trace ls"),
+    ):
+        assert run(*command, code=1).stderr.rstrip().endswith(f"with: {listing}")

@@ -34,6 +34,7 @@ def test_a_new_store_is_private_and_complete(tmp_path: Path) -> None:
         ".agent-trace/run": "0o700",
         ".agent-trace/run/tmp": "0o700",
         ".agent-trace/locks": "0o700",
+        ".agent-trace/drafts": "0o700",
         ".agent-trace/quarantine": "0o700",
         ".agent-trace/keys": "0o700",
     }

@@ -352,6 +352,8 @@ class Checker:
             known = record.session in last.sessions or record.actor is Actor.UNKNOWN
             if body.violation not in last.violations or not known:
                 raise Violation(f"record {record.seq} counts a refusal that never was")
+            if record.request:
+                after = replace(self._with_request(last, record), seq=record.seq)
         elif not isinstance(body, (Changed, Drafted, Violated)):
             raise Violation(f"record {record.seq} is something that nobody asked for: {body}")
         else:
@@ -842,6 +844,11 @@ class Checker:
                 if body.lease is None:
                     same = reply.error.conflict == body.conflict
                 return "" if same else "it is another conflict than before"
+        if code is ErrorCode.REQUEST_REUSED:
+            # The one that came first under this number was refused without a record.
+            sends = self._sent.get((sent.session, sent.number), ())
+            others = any(each.fingerprint != sent.fingerprint for each in sends)
+            return "" if others else "nothing else was sent under this number"
         # A copy may have been refused before another one was carried out: a repetition of what was
         # refused is judged afresh (docs/protocol.md, "Repeating").
         end = record.seq if record and record.fingerprint == sent.fingerprint else self.seq + 1

@@ -67,7 +67,10 @@ class Face:
 
     def identity(self) -> Identity:
         """Return who acts."""
-        return find_identity(self.agent, reader=self.reader)
+        try:
+            return find_identity(self.agent, reader=self.reader)
+        except InvalidRequest as error:
+            raise click.UsageError(error.message) from error
 
     def root(self) -> Path:
         """Return the store's root.

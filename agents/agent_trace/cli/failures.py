@@ -76,7 +76,6 @@ _HINTS: Final[tuple[tuple[type[AgentTraceError], str], ...]] = (
     (CoordinatorFailed, "its log is .agent-trace/run/coordinator.log in the store"),
     (ConnectionLost, "agent-trace log shows what was done before"),
     (NoMatch, "quote the text exactly, with enough around it to be unique"),
-    (NotFound, "list what there is with: agent-trace ls"),
     (
         PermissionDenied,
         "a person does it or grants it (agent-trace unlock); as an agent, ask for that",
@@ -95,6 +94,19 @@ _HINTS: Final[tuple[tuple[type[AgentTraceError], str], ...]] = (
     (Busy, "try again shortly"),
     (CorruptStore, "make a copy of the store before anything else"),
 )
+
+
+_LISTINGS: Final = (
+    ("no violation", "list those that wait with: agent-trace violations"),
+    ("no draft", "list those that wait with: agent-trace drafts"),
+    ("session", "list them with: agent-trace sessions"),
+    ("not unlocked", "see what is unlocked with: agent-trace permissions"),
+    ("no revision", "see which there are with: agent-trace log PATH"),
+    ("has revisions", "see them with: agent-trace log PATH"),
+)
+"""Where to look for what was not found, by words of the message."""
+
+_LISTING: Final = "list what there is with: agent-trace ls"
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +169,8 @@ def _hint(error: AgentTraceError, typed: Callable[[str], str]) -> str:
         return _conflict_hint(error.info, typed)
     if isinstance(error, LeaseError) and error.info is not None:
         return _lease_hint(error.info, typed)
+    if type(error) is NotFound:
+        return next((text for words, text in _LISTINGS if words in error.message), _LISTING)
     return next((text for kind, text in _HINTS if isinstance(error, kind)), "")
 
 

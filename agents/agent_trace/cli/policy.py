@@ -16,6 +16,7 @@ from agent_trace_protocol import (
     ViolationInfo,
     ViolationReport,
 )
+from agent_trace_protocol.limits import UNLOCK_SECONDS_MAX
 
 from .face import Face, durability_option, global_options, message_option, pass_face
 from .output import emit_json, emit_lines, emit_table, local_time, shown, size
@@ -39,7 +40,15 @@ class _Duration(click.ParamType[int]):
         match = _DURATION.fullmatch(value)
         if match is None:
             self.fail(f"{value!r} is no duration; write it like 90s, 10m or 2h", param, ctx)
-        return int(match[1]) * _SECONDS[match[2]]
+        seconds = int(match[1]) * _SECONDS[match[2]]
+        if not 1 <= seconds <= UNLOCK_SECONDS_MAX:
+            self.fail(
+                f"an unlock lasts 1 s to {UNLOCK_SECONDS_MAX // 3600}h, not {value}; what should "
+                "hold for longer is another type: agent-trace reclassify",
+                param,
+                ctx,
+            )
+        return seconds
 
 
 class _Whom(click.ParamType[str]):

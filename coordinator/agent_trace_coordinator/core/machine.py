@@ -82,6 +82,7 @@ from .questions import ask_history
 from .reads import confirm_briefing, note_process, note_read, take_reads
 from .recording import append, introduce
 from .records import SessionClosed
+from .refusals import find_refusal, note_refusal
 from .sessions import begin, check_resumed, check_version, due, extend
 from .sight import ask_trace
 from .state import SessionEntry, State
@@ -105,18 +106,20 @@ def step(state: State, input: Received | Tick | FilesChanged | Refresh, now: Now
 
     Never raises for anything a client sent: a refusal is an `Answer` too.
     """
+    effects: list[Effect]
     match input:
         case Received():
             # Time in which nothing ran counts for nobody, whatever comes first after it.
             extend(state, now)
             try:
                 effects = _receive(state, input, now)
-                if state.waiters and state.leases.freed:
-                    effects += settle(state, now)
-                return effects
             except AgentTraceError as error:
                 # A refusal tells of the state too, and of what is not durable in it.
-                return [Answer(Refused(error.to_info()), state.seq)]
+                effects = [Answer(Refused(error.to_info()), state.seq)]
+            note_refusal(state, input, effects)
+            if state.waiters and state.leases.freed:
+                effects += settle(state, now)
+            return effects
         case Tick():
             return _tick(state, input, now)
         case FilesChanged():
@@ -138,7 +141,7 @@ def _receive(state: State, input: Received, now: Now) -> list[Effect]:
         if isinstance(request, Transact) and previous is not None:
             # The session has ended, and what it did stays done: its answer is still its answer.
             in_git = request.durability is Durability.GIT
-            return [repeat(previous, input.fingerprint, in_git)]
+            return [repeat(state, previous, input.fingerprint, in_git)]
         if input.facts.session_ended:
             raise SessionSuperseded(
                 f"session {input.session} ended ({input.facts.session_ended}); connect anew"
@@ -147,6 +150,9 @@ def _receive(state: State, input: Received, now: Now) -> list[Effect]:
     session.seen = now.monotonic
     if session.briefing:
         confirm_briefing(session, input.number)
+    refused = find_refusal(state, input)
+    if refused is not None:
+        return [refused]
     # Whether an unlock still holds is known before anything is decided by it.
     writes = isinstance(request, (Transact, Unlock, Lock, DiscardViolation, DiscardDraft))
     if writes or isinstance(request, Events):

@@ -41,13 +41,14 @@ from .grants import GRANTS_MAX, expired, info_of_grant
 from .inputs import Now, Received
 from .permissions import Forbidden, Verb, effective_type, explain, permit_of
 from .recording import append, introduce
-from .records import Discarded, Locked, Record, Unlocked, Violated
+from .records import Discarded, Locked, Record, Repeated, Unlocked, Violated
 from .state import DocumentState, SessionEntry, State, ViolationState
 from .violations import (
     Attempt,
     count_again,
     info_of_violation,
     parse_violation_id,
+    refusal_again,
     refusal_of,
     violated,
 )
@@ -96,7 +97,7 @@ def _change(
         raise InvalidRequest(f"{input.number} is not a request number; they count from 1")
     previous = input.facts.previous
     if previous is not None:
-        return [repeated(previous, input.fingerprint)]
+        return [repeated(state, previous, input.fingerprint)]
     match request:
         case Unlock():
             body: Unlocked | Locked | Discarded = _unlock(state, session, request)
@@ -112,14 +113,14 @@ def _change(
     return [*effects, Answer(Done(), state.seq)]
 
 
-def repeated(previous: Record, fingerprint: bytes) -> Answer:
+def repeated(state: State, previous: Record, fingerprint: bytes) -> Answer:
     """Answer a request about rights that was carried out, or refused on record, before."""
     if previous.fingerprint != fingerprint:
         raise RequestReused(
             f"request {previous.request} of session {previous.session} was used for other content"
         )
-    if isinstance(previous.body, Violated):
-        return Answer(Refused(refusal_of(previous.seq, previous.body)), previous.seq)
+    if isinstance(previous.body, (Violated, Repeated)):
+        return Answer(Refused(refusal_again(state, previous)), previous.seq)
     if not isinstance(previous.body, (Unlocked, Locked, Discarded)):
         raise InternalError(f"record {previous.seq} is not that of a request about rights")
     return Answer(Done(), previous.seq)
@@ -154,7 +155,7 @@ def record_refusal(
         effects += keep(state, session, attempt, forbidden, now, input.number, input.fingerprint)
         waiting = state.violations[state.attempts[digest]]
     elif session.journaled:
-        effects += keep(state, session, attempt, forbidden, now)
+        effects += keep(state, session, attempt, forbidden, now, input.number, input.fingerprint)
     else:
         # A one-shot is not put on record for having tried the same again.
         count_again(state, waiting)
@@ -175,7 +176,10 @@ def keep(
     waiting = state.violations.get(state.attempts.get(digest, 0))
     if waiting is not None:
         body = count_again(state, waiting)
-        return [] if body is None else [append(state, author, body, now)]
+        if body is None:
+            return []
+        # With its number, so that the same request is not counted again after a restart.
+        return [append(state, author, body, now, request=request, fingerprint=fingerprint)]
     violation, contents = violated(
         state, attempt, forbidden.rule, forbidden.error, digest, state.seq + 1
     )

@@ -56,8 +56,10 @@ def edit_section(content: bytes, path: str, heading: str, text: bytes, mode: Sec
     ]
     if len(matches) != 1:
         raise NoMatch(
-            f"{path} has {len(matches)} headings {heading!r}; name one that stands there once"
-            + (" (give the level as well, such as '## Title')" if matches else "")
+            f"{path} has {len(matches)} headings {heading!r}; name one that stands there once "
+            "(give the level as well, such as '## Title')"
+            if matches
+            else f"{path} has no heading {heading!r}; name one that stands there"
         )
     start, own_level, _ = headings[matches[0]]
     end = len(lines)

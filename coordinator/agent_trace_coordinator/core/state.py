@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from agent_trace_protocol import Actor, DocumentType, SessionKind, fold_path
+from agent_trace_protocol import Actor, DocumentType, Refused, SessionKind, fold_path
 
 from .lease_table import LeaseTable, Waiter
 from .records import CHAIN_START, Annotation, BasedOn, Drafted, Kept, Violated
@@ -222,6 +222,11 @@ class State:
     """The refused write that waits, by the digest of its attempt."""
     repeats: dict[int, int] = field(default_factory=dict[int, int])
     """Attempts counted since the last record about them, by violation; lost with the process."""
+    refusals: dict[tuple[str, int], tuple[bytes, Refused, int]] = field(
+        default_factory=dict[tuple[str, int], tuple[bytes, Refused, int]]
+    )
+    """Refusals of late by session and number: the request's fingerprint, the answer, and the seq it
+    depends on. Bounded, and lost with the process; see `refusals`."""
     quarantine_bytes: int = 0
     """Bytes of text that the waiting violations keep."""
     grants: dict[int, GrantState] = field(default_factory=dict[int, GrantState])

@@ -22,9 +22,9 @@ from .inputs import Now, Received
 from .lease_guard import Guard
 from .reads import take_reads
 from .recording import append, introduce
-from .records import Changed, Drafted, Record, RecordBody, Violated
+from .records import Changed, Drafted, Record, RecordBody, Repeated, Violated
 from .state import SessionEntry, State
-from .violations import refusal_of
+from .violations import refusal_again, refusal_of
 
 __all__ = ["repeat", "transact"]
 
@@ -38,7 +38,7 @@ def transact(
     in_git = request.durability is Durability.GIT
     previous = input.facts.previous
     if previous is not None:
-        return [repeat(previous, input.fingerprint, in_git)]
+        return [repeat(state, previous, input.fingerprint, in_git)]
     if len(request.message) > TEXT_FIELD_LENGTH_MAX or not request.message.isprintable():
         raise InvalidRequest(
             f"a message is one line of at most {TEXT_FIELD_LENGTH_MAX} printable characters"
@@ -92,12 +92,14 @@ def transact(
     return [*effects, appended, outcome]
 
 
-def repeat(previous: Record, fingerprint: bytes, in_git: bool) -> Answer:
+def repeat(state: State, previous: Record, fingerprint: bytes, in_git: bool) -> Answer:
     """Answer a request that was carried out before: the same answer, and nothing done."""
     if previous.fingerprint != fingerprint:
         raise RequestReused(
             f"request {previous.request} of session {previous.session} was used for other content"
         )
+    if isinstance(previous.body, Repeated):
+        return Answer(Refused(refusal_again(state, previous)), previous.seq)
     return _outcome(previous, in_git)
 
 

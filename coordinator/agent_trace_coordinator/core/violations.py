@@ -19,6 +19,7 @@ from agent_trace_protocol import (
     AgentTraceError,
     DocumentType,
     ErrorInfo,
+    PermissionDenied,
     RefusedText,
     ViolationInfo,
     ViolationReport,
@@ -31,7 +32,7 @@ from agent_trace_protocol.limits import (
 )
 
 from .merge import show_changes
-from .records import Kept, Repeated, Violated, content_digest, content_key
+from .records import Kept, Record, Repeated, Violated, content_digest, content_key
 from .state import DocumentState, State, ViolationState
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "count_again",
     "info_of_violation",
     "parse_violation_id",
+    "refusal_again",
     "refusal_of",
     "report_of",
     "violated",
@@ -155,6 +157,22 @@ def refusal_of(seq: int, body: Violated) -> ErrorInfo:
     id = violation_id(seq)
     kept = "its text is kept as" if any(text.content_key for text in body.kept) else "recorded as"
     error = error_from_info(ErrorInfo(body.code, f"{body.reason} ({kept} {id})"))
+    error.violation = id
+    return error.to_info()
+
+
+def refusal_again(state: State, previous: Record) -> ErrorInfo:
+    """Return what the writer was told whose refusal is on record: itself, or that it was counted
+    once more. Of what was applied or discarded since, only the id is told."""
+    body = previous.body
+    if isinstance(body, Violated):
+        return refusal_of(previous.seq, body)
+    assert isinstance(body, Repeated), body
+    violation = state.violations.get(body.violation)
+    if violation is not None:
+        return refusal_of(violation.seq, violation.body)
+    id = violation_id(body.violation)
+    error = PermissionDenied(f"it was refused before, as {id}, which does not wait any more")
     error.violation = id
     return error.to_info()
 
