@@ -12,6 +12,8 @@ from typing import cast
 import click
 import msgspec
 
+from agent_trace.wording import counted, shown, size
+
 __all__ = [
     "Table",
     "as_builtins",
@@ -91,33 +93,6 @@ def emit_note(text: str) -> None:
     click.echo(f"note: {shown(' '.join(text.split()))}", err=True)
 
 
-def counted(count: int, noun: str) -> str:
-    """Return a number with its noun: `1 pack`, `2 packs`."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
-def shown(text: str, *, lines: bool = False) -> str:
-    """Return text that a terminal only displays: what could steer it is replaced.
-
-    Names, summaries and diffs come from agents, and an escape sequence in them is not ours to run.
-    """
-    keep = "\n\t" if lines else ""
-    return "".join(
-        character if character.isprintable() or character in keep else "\N{REPLACEMENT CHARACTER}"
-        for character in text
-    )
-
-
 def local_time(time_ms: int) -> str:
     """Return a time of the wire in the reader's time zone, to the second."""
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(time_ms / 1000))
-
-
-def size(count_bytes: int) -> str:
-    """Return a number of bytes for people, with one digit after the point."""
-    amount = float(count_bytes)
-    for unit in ("B", "KiB", "MiB"):
-        if amount < 1024:
-            return f"{count_bytes} B" if unit == "B" else f"{amount:.1f} {unit}"
-        amount /= 1024
-    return f"{amount:.1f} GiB"
