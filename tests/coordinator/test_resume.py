@@ -25,6 +25,8 @@ from agent_trace_protocol import (
     Leased,
     Put,
     Refused,
+    StatementList,
+    Steer,
 )
 from agent_trace_protocol.model import DocumentType
 from support.core import Desk, Member
@@ -101,7 +103,7 @@ def grow(seed: int) -> History:
 
     # It reads what bob then changes, and writes a plan that rests on it.
     planner.read("shared.md")
-    steps = [refused_write, lost_lease, late_write]
+    steps = [refused_write, lost_lease, late_write, steering]
     random.shuffle(steps)
     for each in steps:
         each(history, planner, bob, user)
@@ -143,6 +145,24 @@ def lost_lease(history: History, planner: Member, bob: Member, user: Member) -> 
         f"lost lease: shared.md (token {leased.lease.token}, taken away); ann has had it since "
         f"operation {stolen.lease.token}"
     )
+
+
+def steering(history: History, planner: Member, bob: Member, user: Member) -> None:
+    """A user says where things go, perhaps again and otherwise, perhaps among other things."""
+    words, replaces = history.words(6), ""
+    if history.random.random() < 0.4:
+        replaces = said_by(user, Steer(history.words()))
+    standing = said_by(user, Steer(words, replaces))
+    for _ in range(history.random.randrange(3)):
+        said_by(user, Steer(history.words(8)))
+    history.facts["a user's statement"] = f"{standing}, ann, "
+    history.facts["its words"] = f'"{words}"'
+
+
+def said_by(user: Member, statement: Steer) -> str:
+    reply = user.ask(statement)
+    assert isinstance(reply, StatementList), reply
+    return reply.statements[0].id
 
 
 def end_planner(history: History, planner: Member, user: Member) -> None:

@@ -1,14 +1,16 @@
-"""The lines in which a briefing says what a plan says. Whatever is a plan's own is quoted."""
+"""The lines in which a briefing says what a plan or a user says, and that is quoted."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Final
 
-from .brief_text import said, show_path
+from .brief_text import said, show_path, show_time
 from .digest import CheckBox, Digest
+from .steering import statement_id
+from .trace_state import Statement
 
-__all__ = ["item_line", "plan_line", "plan_lines", "show_reason"]
+__all__ = ["item_line", "plan_line", "plan_lines", "show_reason", "statement_line"]
 
 QUOTE_BYTES: Final = 240
 """Bytes of one quoted text."""
@@ -63,6 +65,13 @@ def plan_line(path: str, digest: Digest) -> str:
 def item_line(path: str, box: CheckBox) -> str:
     under = f" under {said(box.heading, 60)}" if box.heading else ""
     return f"[ ] {said(box.text, 180)} ({path}:{box.line}{under})"
+
+
+def statement_line(statement: Statement, bytes_max: int) -> str:
+    """Return what a user said about where things go."""
+    when = show_time(statement.time_ms)
+    words = said(statement.text, bytes_max)
+    return f"{statement_id(statement.seq)}, {statement.author}, {when}: {words}"
 
 
 def show_reason(text: str) -> str:

@@ -25,7 +25,7 @@ from agent_trace_protocol import (
 )
 
 from .brief_text import Section, fit, said, show_path, show_time
-from .brief_words import item_line, plan_line, plan_lines, show_reason
+from .brief_words import item_line, plan_line, plan_lines, show_reason, statement_line
 from .digest import CheckBox, Digest
 from .drafts import draft_id
 from .permissions import protecting_type
@@ -40,6 +40,7 @@ from .records import (
 )
 from .sight import Sight
 from .state import DocumentState
+from .steering import statement_id
 from .violations import violation_id
 
 __all__ = ["DocumentNote", "PastSession", "Source", "compose"]
@@ -59,6 +60,11 @@ PLANS_MAX: Final = 1000
 ITEMS_MAX: Final = 120
 CHANGES_MAX: Final = 24
 COUNTED_MAX: Final = 1000
+
+STATEMENT_BYTES_MIN: Final = 120
+STATEMENTS_SHARE: Final = 12
+"""A user's statement is quoted in at most so many bytes, or this part of the budget if that is
+more."""
 
 _FINISHED: Final = ("done", "complete", "closed", "archived", "abandoned", "cancelled", "finished")
 
@@ -137,6 +143,7 @@ class _Composer:
         plans = self._plans()
         outdated = self._outdated_reads()
         sections = [
+            self._what_users_said(),
             *self._where_it_stands(plans),
             self._what_you_did(),
             self._what_happened(outdated),
@@ -242,7 +249,19 @@ class _Composer:
                 section.lines.append(f"session {own.session.id}{end}: {told[0]}")
         return section
 
-    # -- what the documents say ------------------------------------------------------------
+    # -- what users and documents say ------------------------------------------------------------
+
+    def _what_users_said(self) -> Section:
+        section = Section("What users said", "statements of users", at_once=2)
+        room = max(STATEMENT_BYTES_MIN, self.request.budget // STATEMENTS_SHARE)
+        statements = self.sight.statements
+        new = [each for each in statements if not self.delta or each.seq > self.since]
+        section.lines = [statement_line(each, room) for each in new]
+        if len(new) < len(statements):
+            # Whoever was told of one that is not named here learns that it stands no more.
+            ids = [statement_id(each.seq) for each in statements[len(new) :]]
+            section.lines.append(f"said before, and stands: {', '.join(ids)}")
+        return section
 
     def _plans(self) -> list[tuple[DocumentState, DocumentNote | None]]:
         """Return the plans and what they say: those of the asker first, then the newest."""

@@ -31,6 +31,7 @@ from .reads import begin_briefing
 from .records import BasedOn
 from .sessions import info_of
 from .state import DocumentState, DraftState, SessionEntry, State, ViolationState
+from .trace_state import Statement
 
 __all__ = ["Sight", "ask_trace"]
 
@@ -69,6 +70,8 @@ class Sight:
     violation_count: int
     reads: tuple[BasedOn, ...]
     """What the session has read since its last record."""
+    statements: tuple[Statement, ...]
+    """What users said about where things go, that stands, newest first."""
     looked: int
     """As of when this session was briefed before; 0 if it was not."""
     document: DocumentState | None = None
@@ -155,6 +158,7 @@ def _look(
         violations=tuple(violations[: -KEPT_SHOWN_MAX - 1 : -1]),
         violation_count=len(violations),
         reads=tuple(session.reads.values()),
+        statements=tuple(reversed(state.trace.statements.values())),
         looked=looked,
         document=document,
     )
