@@ -2,7 +2,7 @@
 
 The SDK's low-level server, not its `MCPServer`: the documents are resources that come and go, what
 models read is held to a budget of bytes, and each client has a session of its own. See
-docs/decisions/0008.
+docs/decisions/0012.
 """
 
 from __future__ import annotations
