@@ -117,6 +117,8 @@ class Action(StrEnum):
     """A user said where things go."""
     UNSTEER = "unsteer"
     """What a user had said stands no more."""
+    REPAIR = "repair"
+    """A repair found nothing of the operation that this was; its record was lost."""
 
 
 class Permit(StrEnum):

@@ -14,6 +14,7 @@ from agent_trace_coordinator.core.invariants import check
 from agent_trace_coordinator.core.records import Changed, Entry
 from agent_trace_coordinator.core.state import Rules, State
 from agent_trace_coordinator.errors import CorruptStore, JournalFull, StoreInvalid
+from agent_trace_coordinator.repair.settle import settle
 from agent_trace_coordinator.storage.index import Index
 from agent_trace_coordinator.storage.journal import Journal
 from agent_trace_protocol import (
@@ -375,3 +376,23 @@ def test_a_discarded_text_is_gone_from_the_database_and_everything_else_still_ve
     index.close()
     loaded = load(path)
     assert [f"violation-{seq}" for seq in loaded.violations] == [kept]
+
+
+def test_the_place_of_a_lost_record_has_its_line_in_the_log(journal: Journal, path: Path) -> None:
+    entries = some_entries()
+    kept = {entry.record.seq: [(entry.encoded, entry.chain)] for entry in entries}
+    del kept[entries[-2].record.seq]
+    lost = entries[-2].record.seq
+    settled = settle(kept, kept)
+    assert settled.lost == (lost,)
+    journal.append([Entry(*proven, ()) for proven in settled.records], [])
+
+    index = Index(path)
+    found, more = index.log(Log(action=Action.REPAIR), 0)
+    everything, _ = index.log(Log(), 0)
+    index.close()
+
+    assert [(each.seq, each.summary, more) for each in found] == [
+        (lost, f"operation {lost} was lost: repair found it nowhere", False)
+    ]
+    assert sorted(each.seq for each in everything) == [entry.record.seq for entry in entries]

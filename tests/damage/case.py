@@ -21,7 +21,7 @@ from agent_trace_coordinator.core.records import (
     split_key,
 )
 from agent_trace_coordinator.repair.examine import look
-from agent_trace_coordinator.repair.findings import Area, Outcome
+from agent_trace_coordinator.repair.findings import Area, Loss, Outcome
 from agent_trace_coordinator.repair.mend import repair
 from agent_trace_coordinator.storage.store import Store
 from damage.kinds import BOTH, KINDS
@@ -153,7 +153,15 @@ def judge(
         yield f"one copy was damaged, and operations are lost: {sorted(lost_records)}"
     elif not both and any(loss.revision for loss in outcome.losses):
         yield f"one copy was damaged, and revisions are lost: {outcome.losses}"
+    elif not both and not killed and any(_waited(loss) for loss in outcome.losses):
+        yield f"one copy was damaged, and texts that waited are lost: {outcome.losses}"
     yield from _judge_files(after, lenient=cut_off or bool(lost_records), killed=killed)
+
+
+def _waited(loss: Loss) -> bool:
+    """Return whether it is a text of which a file was kept: of a draft or a refused write that
+    waited. The file of what was accepted or applied is removed."""
+    return "the text of" in loss.what and "which was" not in loss.what
 
 
 def _agree(before: Snapshot, after: Snapshot) -> bool:
@@ -212,6 +220,8 @@ def _judge_rest(before: Snapshot, after: Snapshot) -> Iterator[str]:
             f"the quarantine holds {sorted(after.quarantine)}, not {sorted(before.quarantine)}, "
             "or other texts"
         )
+    if before.drafts != after.drafts:
+        yield f"the drafts are {sorted(after.drafts)}, not {sorted(before.drafts)}, or other texts"
 
 
 def _judge_files(after: Snapshot, *, lenient: bool, killed: bool) -> Iterator[str]:

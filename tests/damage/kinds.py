@@ -152,6 +152,21 @@ def quarantine_damaged(root: Path, random: Random, original: Original) -> str:
     return _any(file, random)
 
 
+def drafts_damaged(root: Path, random: Random, original: Original) -> str:
+    directory = root / STORE / "drafts"
+    if random.random() < 0.3:
+        shutil.rmtree(directory)
+        return "removed the drafts"
+    file = random.choice(sorted(directory.iterdir()))
+    if random.random() < 0.3:
+        file.chmod(0o644)
+        return f"opened {file.name} to others"
+    if random.random() < 0.5:
+        file.unlink()
+        return f"removed {file.name}"
+    return _any(file, random)
+
+
 def leftovers(root: Path, random: Random, original: Original) -> str:
     own = root / STORE
     (own / "run" / "endpoint.json").write_bytes(random.choice((b"{}", b"", b'{"pid": 1}')))
@@ -202,6 +217,7 @@ _ONE: Final[dict[str, tuple[Damage, ...]]] = {
         git_any_file,
         files_gone,
         quarantine_damaged,
+        drafts_damaged,
         leftovers,
         mirrors_broken,
         settings_broken,
@@ -217,6 +233,7 @@ BOTH: Final[dict[str, tuple[Damage, ...]]] = {
     "journal_gone_pack_damaged": (journal_gone, git_pack_damaged),
     "journal_gone_refs_gone": (journal_gone, git_refs_gone),
     "journal_flipped_files_gone": (journal_flipped, git_gone, files_gone),
+    "journal_gone_drafts_damaged": (journal_gone, drafts_damaged),
     "log_and_pack_damaged": (log_damaged, git_pack_damaged),
 }
 """Both copies at once: then something may be lost, and is named."""

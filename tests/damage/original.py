@@ -51,6 +51,7 @@ class Snapshot:
     commits: list[str]
     files: dict[str, bytes]
     quarantine: dict[str, bytes]
+    drafts: dict[str, bytes]
 
     @property
     def decoded(self) -> list[Record]:
@@ -90,7 +91,8 @@ def take_snapshot(root: Path) -> Snapshot:
         if path.is_file() and STORE not in path.parts
     }
     quarantine = {path.name: path.read_bytes() for path in (own / "quarantine").iterdir()}
-    return Snapshot(records, contents, tables, commit_ids(own / "repo"), files, quarantine)
+    drafts = {path.name: path.read_bytes() for path in (own / "drafts").iterdir()}
+    return Snapshot(records, contents, tables, commit_ids(own / "repo"), files, quarantine, drafts)
 
 
 def copy_store(root: Path, target: Path) -> None:
@@ -122,6 +124,7 @@ def make_original(place: Path, seed: int) -> Original:
     snapshot = take_snapshot(root)
     kinds = {type(record.body).__name__ for record in snapshot.decoded}
     assert len(kinds) >= 11, f"the store lacks kinds of records; it has {sorted(kinds)}"
+    assert snapshot.drafts, "no draft waits in the store"
     # Reading a log that was left makes files beside it.
     copy_store(place / "killed", place / "read")
     killed = take_snapshot(place / "read")

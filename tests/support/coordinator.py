@@ -68,6 +68,7 @@ class Coordinator:
             self.said.append(line.decode())
             if b"serving" in line:
                 return
+        self.end()
         raise AssertionError(f"the coordinator did not start: {''.join(self.said)}")
 
     @property

@@ -91,6 +91,7 @@ _SAID: Final[Mapping[Action, tuple[Kind, str]]] = {
     Action.LOCK: (Kind.RIGHTS, "locked"),
     Action.STEER: (Kind.STEERING, "said"),
     Action.UNSTEER: (Kind.STEERING, "took back"),
+    Action.REPAIR: (Kind.REMOVE, "lost"),
 }
 
 _SUPERSEDED: Final = "superseded"

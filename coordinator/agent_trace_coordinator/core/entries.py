@@ -45,6 +45,9 @@ __all__ = ["log_entries", "note_action", "summary_of", "wanted"]
 def log_entries(record: Record) -> tuple[LogEntry, ...]:
     """Return what a record tells, in the order of its changes; the commit is not known here."""
     body = record.body
+    if isinstance(body, Changed) and not body.changes:
+        # What a repair puts in the place of a record that was lost.
+        return (_entry(record, Action.REPAIR, "", body.message),)
     if isinstance(body, Changed):
         return tuple(
             _entry(
@@ -65,7 +68,9 @@ def log_entries(record: Record) -> tuple[LogEntry, ...]:
 
 def note_action(body: RecordBody) -> Action | None:
     """Return the action of a record that changed no document; None for one that did."""
-    return None if isinstance(body, Changed) else _note(body, 0)[0]
+    if isinstance(body, Changed):
+        return None if body.changes else Action.REPAIR
+    return _note(body, 0)[0]
 
 
 def _entry(

@@ -8,6 +8,7 @@ place before all of it was verified.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
@@ -35,6 +36,7 @@ from agent_trace_protocol.layout import STORE_DIRECTORY
 from agent_trace_protocol.limits import DOCUMENT_BYTES_MAX
 
 from .examine import Tell
+from .kept_texts import write_draft_files, write_refused_files
 from .rebuild import rebuild_git
 
 __all__ = ["BackupReport", "back_up", "restore_backup"]
@@ -44,7 +46,7 @@ MANIFEST: Final = "manifest.json"
 STATE: Final = "state.db"
 BUNDLE: Final = "history.bundle"
 CONFIG: Final = "config.toml"
-FOLDERS: Final = ("quarantine", "keys")
+FOLDERS: Final = ("quarantine", "drafts", "keys")
 """Directories of which all files go along."""
 
 MANIFEST_BYTES_MAX: Final = 64 * 1024 * 1024
@@ -109,10 +111,12 @@ def back_up(store: Store, target: Path, tell: Tell) -> BackupReport:
         commits = journal.commits.index(tip) + 1 if tip else 0
         for folder in FOLDERS:
             for file in sorted((store.directory / folder).rglob("*")):
-                if file.is_file() and not file.is_symlink():
+                if file.is_file() and not file.is_symlink() and not file.name.startswith("."):
                     copy = making / file.relative_to(store.directory)
                     copy.parent.mkdir(parents=True, exist_ok=True)
-                    shutil.copyfile(file, copy)
+                    # A coordinator that runs removes the file of a text that was settled.
+                    with contextlib.suppress(FileNotFoundError):
+                        shutil.copyfile(file, copy)
         shutil.copyfile(store.config, making / CONFIG)
         archive = making / "archive"
         _pack(making, archive, journal.operations, tell)
@@ -301,4 +305,7 @@ def _write_files(store: Store, journal: JournalReport, tell: Tell) -> None:
             restore_files(journal.state, index, tree)
         finally:
             tree.close()
+        # They were copied a moment after the journal.
+        write_refused_files(store, journal.state, index)
+        write_draft_files(store, journal.state, index)
     tell("writing files", 1, 1)

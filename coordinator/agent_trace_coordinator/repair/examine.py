@@ -20,22 +20,18 @@ from typing import Final
 
 import msgspec
 
-from agent_trace_coordinator.core.records import Violated, content_digest
+from agent_trace_coordinator.core.records import content_digest
 from agent_trace_coordinator.core.state import State
-from agent_trace_coordinator.errors import CorruptStore, StoreInvalid
+from agent_trace_coordinator.errors import StoreInvalid
 from agent_trace_coordinator.storage.git_check import GitReport, branch_tip, check_git
 from agent_trace_coordinator.storage.index import Index
 from agent_trace_coordinator.storage.journal_check import JournalReport, check_journal
-from agent_trace_coordinator.storage.quarantine import (
-    QuarantinedText,
-    quarantine_name,
-    quarantine_text,
-)
 from agent_trace_coordinator.storage.schema import SQLITE_VERSION
 from agent_trace_coordinator.storage.store import Store, load_config
 from agent_trace_protocol.layout import ENDPOINT_FILE
 
 from .findings import Area, Examination, Finding
+from .kept_texts import wrong_draft_files, wrong_refused_files
 
 __all__ = [
     "REPAIRING",
@@ -46,7 +42,6 @@ __all__ = [
     "leftovers",
     "look",
     "private_paths",
-    "quarantine_bytes",
 ]
 
 REPAIRING: Final = "repairing"
@@ -105,7 +100,7 @@ def look(store: Store, tell: Tell, *, served: bool) -> Look:
     if report.state is not None and not report.problems:
         for finding in _files(store, report.state, seen):
             add(finding)
-        for finding in _quarantine(store, report.state):
+        for finding in _kept_texts(store, report.state, served=served):
             add(finding)
     for finding in (*_mirrors(store), *_rights(store), *_machine(store)):
         add(finding)
@@ -230,46 +225,22 @@ def _files(store: Store, state: State, seen: Look) -> Iterator[Finding]:
         )
 
 
-def _quarantine(store: Store, state: State) -> Iterator[Finding]:
-    if not state.violations:
-        return
-    wrong: list[str] = []
+def _kept_texts(store: Store, state: State, *, served: bool) -> Iterator[Finding]:
     with closing(Index(store.state_db)) as index:
-        for seq in state.violations:
-            name, data = quarantine_bytes(index, seq)
-            file = store.quarantine / name
-            try:
-                status = file.lstat()
-                there = stat.S_ISREG(status.st_mode) and stat.S_IMODE(status.st_mode) == 0o600
-                if data is not None and (not there or file.read_bytes() != data):
-                    wrong.append(name)
-            except OSError:
-                if data is not None:
-                    wrong.append(name)
-    if wrong:
+        refused = [name for name, _ in wrong_refused_files(store, state, index, served=served)]
+        drafts = [name for name, _ in wrong_draft_files(store, state, index, served=served)]
+    if refused:
         yield Finding(
             Area.QUARANTINE,
-            f"files of refused writes are missing, changed or open to others: {_named(wrong)}",
+            f"files of refused writes are missing, changed or open to others: {_named(refused)}",
             "write them again",
         )
-
-
-def quarantine_bytes(index: Index, seq: int) -> tuple[str, bytes | None]:
-    """Return name and contents of the file of a refused write; None if a text of it was lost."""
-    record = index.record(seq)
-    if record is None or not isinstance(record.body, Violated):
-        raise CorruptStore(f"journal record {seq} is indexed as a violation and is none")
-    body = record.body
-    name = quarantine_name(seq, body.path)
-    try:
-        texts = [
-            QuarantinedText(kept.path, index.content(kept.content_key, kept.digest))
-            for kept in body.kept
-            if kept.content_key
-        ]
-    except CorruptStore:
-        return name, None
-    return name, quarantine_text(record, body, texts)
+    if drafts:
+        yield Finding(
+            Area.DRAFTS,
+            f"files of drafts are missing, changed or open to others: {_named(drafts)}",
+            "write them again",
+        )
 
 
 def _mirrors(store: Store) -> Iterator[Finding]:
@@ -306,9 +277,16 @@ def _rights(store: Store) -> Iterator[Finding]:
 def private_paths(store: Store) -> Iterator[tuple[Path, int]]:
     """Yield what only its owner may open, with the widest mode it may have."""
     yield store.directory, 0o700
-    for directory in (store.run, store.temporary, store.locks, store.quarantine, store.keys):
+    for directory in (
+        store.run,
+        store.temporary,
+        store.locks,
+        store.quarantine,
+        store.drafts,
+        store.keys,
+    ):
         yield directory, 0o700
-    for directory in (store.keys, store.quarantine, store.run / "sessions"):
+    for directory in (store.keys, store.quarantine, store.drafts, store.run / "sessions"):
         if directory.is_dir():
             for file in sorted(directory.rglob("*")):
                 if file.is_file() and not file.is_symlink():

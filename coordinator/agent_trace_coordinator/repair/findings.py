@@ -18,6 +18,7 @@ class Area(StrEnum):
     GIT = "git"
     FILES = "files"
     QUARANTINE = "quarantine"
+    DRAFTS = "drafts"
     MIRRORS = "mirrors"
     LEFTOVERS = "leftovers"
     RIGHTS = "rights"

@@ -29,15 +29,15 @@ from agent_trace_coordinator.storage.index import Index
 from agent_trace_coordinator.storage.journal_check import JournalReport, check_journal
 from agent_trace_coordinator.storage.lock import StoreLock
 from agent_trace_coordinator.storage.new_journal import note_commits, replace_journal
-from agent_trace_coordinator.storage.quarantine import Quarantine
 from agent_trace_coordinator.storage.recovery import replay_to_git, restore_files
 from agent_trace_coordinator.storage.store import DEFAULT_CONFIG, Store
 from agent_trace_coordinator.storage.worktree import FileTree
 from agent_trace_protocol.layout import STORE_DIRECTORY
 from agent_trace_protocol.limits import DOCUMENT_BYTES_MAX
 
-from .examine import REPAIRING, Look, Tell, leftovers, look, private_paths, quarantine_bytes
+from .examine import REPAIRING, Look, Tell, leftovers, look, private_paths
 from .findings import Area, Loss, Outcome
+from .kept_texts import write_draft_files, write_refused_files
 from .rebuild import rebuild_git, rebuild_journal
 from .sources import Sources
 
@@ -318,17 +318,10 @@ class _Work:
                 tree.close()
             for each in kept:
                 self.done.append(f"kept what lay at {each.path} as quarantine/{each.kept_as}")
-            quarantine = Quarantine(store.quarantine)
-            written = 0
-            for seq in state.violations:
-                name, data = quarantine_bytes(index, seq)
-                file = store.quarantine / name
-                if data is None or (file.is_file() and file.read_bytes() == data):
-                    continue
-                quarantine.write_bytes(name, data)
-                written += 1
-            if written:
+            if written := write_refused_files(store, state, index):
                 self.done.append(f"wrote {written} files of the quarantine again")
+            if written := write_draft_files(store, state, index):
+                self.done.append(f"wrote {written} files of drafts again")
 
 
 def look_at_journal(path: Path, tell: Tell) -> JournalReport:

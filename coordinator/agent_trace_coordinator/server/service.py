@@ -11,8 +11,8 @@ import gc
 import logging
 import os
 import signal
-from collections.abc import Callable, Coroutine, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Coroutine, Generator, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Final, NoReturn
@@ -25,7 +25,7 @@ from agent_trace_coordinator.core.invariants import check
 from agent_trace_coordinator.core.manifest import Manifest
 from agent_trace_coordinator.core.records import Entry
 from agent_trace_coordinator.core.state import Rules, State
-from agent_trace_coordinator.errors import JournalFailed, JournalFull
+from agent_trace_coordinator.errors import CorruptStore, JournalFailed, JournalFull
 from agent_trace_coordinator.storage.drafts import DraftFiles
 from agent_trace_coordinator.storage.git import GitHistory
 from agent_trace_coordinator.storage.history_index import HistoryIndex
@@ -125,6 +125,18 @@ def _end_at_once(failure: BaseException) -> NoReturn:
     os._exit(EXIT_DISK_FAILED)
 
 
+@contextmanager
+def _contradictions() -> Generator[None]:
+    """Rows that SQLite can read and that make no sense are damage: a person is told so."""
+    try:
+        yield
+    except (AssertionError, ValueError, TypeError, LookupError) as error:
+        raise CorruptStore(
+            f"state.db contradicts itself: {type(error).__name__}: {error}; see what is wrong "
+            "with `agent-trace doctor`, and put it right with `agent-trace repair`"
+        ) from error
+
+
 def _serve(
     stack: ExitStack,
     store: Store,
@@ -145,13 +157,15 @@ def _serve(
         generated=config.generated and os.environ.get(GENERATED_VARIABLE, "1") != "0",
         leases_enforced=config.leases == "enforced",
     )
-    epoch, store_id = journal.begin_life()
+    with _contradictions():
+        epoch, store_id = journal.begin_life()
 
     def load() -> State:
         now = read_clock()
-        state = journal.load(epoch=epoch, store=store_id, rules=rules, now=now.monotonic)
-        resume(state, now)
-        check(state)
+        with _contradictions():
+            state = journal.load(epoch=epoch, store=store_id, rules=rules, now=now.monotonic)
+            resume(state, now)
+            check(state)
         return state
 
     state = load()

@@ -17,7 +17,7 @@ from agent_trace_coordinator.core.records import Drafted, Record, content_digest
 from .git_recovery import sync_directory
 from .quarantine import QuarantinedText, quarantine_name, quarantined_contents
 
-__all__ = ["DraftFiles", "draft_name"]
+__all__ = ["DraftFiles", "draft_name", "draft_text"]
 
 _NAME: Final = re.compile(r"draft-[0-9]+(?:-.*)?\.txt", re.DOTALL)
 
@@ -25,6 +25,25 @@ _NAME: Final = re.compile(r"draft-[0-9]+(?:-.*)?\.txt", re.DOTALL)
 def draft_name(seq: int, path: str) -> str:
     """Return the name of the file that keeps the draft of record `seq`."""
     return "draft" + quarantine_name(seq, path).removeprefix("violation")
+
+
+def draft_text(record: Record, body: Drafted, texts: list[QuarantinedText]) -> bytes:
+    """Return what the file of a draft holds."""
+    late = body.conflict
+    id = f"draft-{record.seq}"
+    head = (
+        f"agent-trace {id}\n"
+        f"path: {ascii(late.path)}\nwhy: {body.code.value}\n"
+        f"revision: {late.expected}, when it was at {late.current}\n"
+        f"actor: {record.actor.value} {record.author}\nsession: {record.session or 'none'}\n"
+        f"time_ms: {record.time_ms}\n"
+        f"show, accept or discard it: agent-trace drafts show {id}\n"
+    )
+    parts = [head.encode("utf-8", "backslashreplace")]
+    for text in texts:
+        parts.append(b"---- %d bytes for %b:\n" % (len(text.content), ascii(text.path).encode()))
+        parts += [text.content, b"\n"]
+    return b"".join(parts)
 
 
 class DraftFiles:
@@ -41,30 +60,22 @@ class DraftFiles:
         """Write the file of a draft, durably, and return its name; raises `OSError`."""
         body = record.body
         assert isinstance(body, Drafted)
-        late = body.conflict
-        name = draft_name(record.seq, late.path)
-        id = f"draft-{record.seq}"
-        head = (
-            f"agent-trace {id}\n"
-            f"path: {ascii(late.path)}\nwhy: {body.code.value}\n"
-            f"revision: {late.expected}, when it was at {late.current}\n"
-            f"actor: {record.actor.value} {record.author}\nsession: {record.session or 'none'}\n"
-            f"time_ms: {record.time_ms}\n"
-            f"show, accept or discard it: agent-trace drafts show {id}\n"
-        )
+        name = draft_name(record.seq, body.conflict.path)
+        self.write_bytes(name, draft_text(record, body, texts))
+        return name
+
+    def write_bytes(self, name: str, data: bytes) -> None:
+        """Replace a file as a whole, durably; raises `OSError`."""
         temporary = self._directory / f".{name}.tmp"
         temporary.unlink(missing_ok=True)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         with os.fdopen(os.open(temporary, flags, 0o600), "wb") as file:
-            file.write(head.encode("utf-8", "backslashreplace"))
-            for text in texts:
-                line = f"---- {len(text.content)} bytes for {ascii(text.path)}:\n"
-                file.write(line.encode("ascii") + text.content + b"\n")
+            file.write(data)
             file.flush()
+            os.fchmod(file.fileno(), 0o600)
             os.fsync(file.fileno())
         temporary.replace(self._directory / name)
         sync_directory(self._directory)
-        return name
 
     def texts(self, seq: int, digests: frozenset[bytes]) -> dict[bytes, bytes]:
         """Return the texts of a draft by their digests: those that are what was recorded.

@@ -124,6 +124,10 @@ class Index:
         """Return whether a record's draft was neither accepted nor discarded."""
         return self._one("SELECT 1 FROM draft WHERE seq = ?", seq) is not None
 
+    def waits_as_violation(self, seq: int) -> bool:
+        """Return whether a record's refused write was neither applied nor discarded."""
+        return self._one("SELECT 1 FROM violation WHERE seq = ?", seq) is not None
+
     def session_ended(self, id: str) -> str:
         """Return why a session ended; empty if it did not, or is unknown."""
         row = self._one("SELECT reason FROM session WHERE id = ? AND ended IS NOT NULL", id)

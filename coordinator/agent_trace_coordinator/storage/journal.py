@@ -338,9 +338,10 @@ class Journal:
             )
             leases.take(record, session)
             statements.take(record)
-            if not isinstance(body, (Changed, SessionOpened, SessionClosed)):
+            action = note_action(body)
+            if action is not None and not isinstance(body, (SessionOpened, SessionClosed)):
                 path = body.path if isinstance(body, LeaseGranted) else None
-                notes.append((record.seq, session, record.author, str(note_action(body)), path))
+                notes.append((record.seq, session, record.author, str(action), path))
             if isinstance(body, Changed):
                 contents.extend(entry.contents)
                 base = content_key(record.seq, 0)

@@ -195,12 +195,15 @@ def copy_database(path: Path, target: Path) -> None:
 def translate(error: sqlite3.Error) -> JournalFull | JournalFailed | CorruptStore:
     """Return what an error of SQLite means for the store."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    # A text that is none has no code: it is Python that can not decode it.
+    undecodable = not code and "decode" in str(error)
     if code in _FULL:
         return JournalFull(f"the disk takes no writes: {error}")
-    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+    if undecodable or code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return CorruptStore(
-            f"state.db is damaged: {error}; run `agent-trace repair` (what can be verified can "
-            "still be read, and the git history in .agent-trace/repo is a second copy)"
+            f"state.db is damaged or can not be read: {error}; see what is wrong with "
+            "`agent-trace doctor`, and put it right with `agent-trace repair` (what can be "
+            "verified can still be read, and the git history is a second copy)"
         )
     return JournalFailed(f"the journal failed: {error}")
 
