@@ -37,13 +37,12 @@ def test_a_second_serve_is_told_that_there_is_nothing_to_do(tmp_path: Path) -> N
     assert last.startswith("hint: there is nothing to do")
 
 
-def test_a_damaged_journal_is_to_be_copied_first(tmp_path: Path) -> None:
+def test_of_a_damaged_journal_it_is_said_what_looks_at_it_and_what_mends_it(tmp_path: Path) -> None:
     create_store(tmp_path)
     open_store(tmp_path).state_db.write_bytes(b"no database" * 1000)
     result = _run("serve", "--store", str(tmp_path))
     assert result.exit_code == 1
-    assert "restore it from a backup" in result.stderr
-    assert result.stderr.splitlines()[-1] == "hint: make a copy of the store before anything else"
+    assert "agent-trace doctor" in result.stderr and "agent-trace repair" in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -178,7 +178,9 @@ def test_an_export_is_the_store_as_it_was(root: Path, tmp_path: Path, run: Run) 
 
 def test_status_counts_what_waits(run: Run) -> None:
     shown = run("status").stdout
-    assert re.search(r"^waiting      \d+ drafts, \d+ violations?$", shown, re.MULTILINE)
+    assert "waiting      nothing\n" in shown
+    run("--agent", "bot", "write", "AGENT-TRACE.md", "--text", "mine", code=1)
+    assert "waiting      1 refused write (agent-trace violations)\n" in run("status").stdout
     assert "leases       0 held\n" in shown and "health       good\n" in shown
 
 
