@@ -75,7 +75,13 @@ OWNERS: Final = {
         "agents/agent_trace/proof/",
         "coordinator/agent_trace_coordinator/cli",
     ),
-    "rich": ("agents/agent_trace/cli", "agents/agent_trace/demo/"),
+    "rich": (
+        "agents/agent_trace/cli",
+        "agents/agent_trace/demo/",
+        # Textual's lines are made of its segments.
+        "agents/agent_trace/views/terminal/",
+    ),
+    "textual": ("agents/agent_trace/views/terminal/",),
 }
 """The places (beginnings of paths) that may import an outside library: one owner each, so that
 replacing it, or working around its faults, is a change of one place."""

@@ -73,6 +73,11 @@ class Agent(
         return self._session.opened.session
 
     @property
+    def connected(self) -> bool:
+        """Whether the coordinator is there just now; a lost one is waited for."""
+        return self._session.connected
+
+    @property
     def predecessor(self) -> str:
         """The id of the session of the same agent that this one follows, or empty."""
         return self._session.opened.predecessor

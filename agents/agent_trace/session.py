@@ -133,6 +133,11 @@ class Session:
         """The last durable operation that this session has heard of."""
         return self._seq
 
+    @property
+    def connected(self) -> bool:
+        """Whether the session is open on a live connection."""
+        return self._transport is not None
+
     async def wait_end(self) -> AgentTraceError:
         """Wait until the session has ended, and return why."""
         await self._ended.wait()

@@ -51,6 +51,8 @@ def coordinator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Coordinato
         ("log",),
         ("hook", "claude"),
         ("setup", "cursor", "--check"),
+        # Without a terminal it ends before the view is imported.
+        ("open",),
     ],
     ids=" ".join,
 )

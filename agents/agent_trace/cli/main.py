@@ -65,6 +65,7 @@ _COMMANDS: Final = {
     "hook": "hosts",
     "selftest": "selftest",
     "completion": "completion",
+    "open": "opening",
 }
 
 

@@ -19,7 +19,7 @@ _CSS = """
     border: round $accent; background: $surface;
 }}
 .-ascii {name} > Vertical, {name}.-ascii > Vertical {{ border: ascii $accent; }}
-{name} Input {{ border: none; height: 1; margin: 1 0 0 0; background: $panel; }}
+{name} Input {{ margin: 1 0 0 0; background: $panel; }}
 {name} Horizontal {{ height: 1; margin: 1 0 0 0; }}
 {name} Button {{ margin: 0 2 0 0; }}
 """
@@ -50,7 +50,7 @@ class Question(ModalScreen[str | None]):
         with Vertical():
             yield Static(self._text, markup=False)
             if self._asks is not None:
-                yield Input(self._filled, placeholder=self._asks)
+                yield Input(self._filled, placeholder=self._asks, compact=True)
             with Horizontal():
                 keys = ("enter", "escape") if self._asks is not None else ("y", "n")
                 yield Button(f"Yes ({keys[0]})", id="yes", compact=True)

@@ -50,7 +50,7 @@ class Feed:
         self._settings = settings
         self._changed = changed
         self._hurry = anyio.Event()
-        self._counted = (-1, -1)
+        self._counted: tuple[int, int] = (-1, -1)
         self._undecided_changed = True
         self._failure: AgentTraceError | None = None
 

@@ -7,10 +7,12 @@ the one place where pieces are made, and nothing after it reads markup.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
+
+from rich.cells import cell_len, chop_cells
 
 from agent_trace.views.model import Activity, Kind, Tone, Worker, activity, by_type
 from agent_trace.wording import counted, shown, span
@@ -19,7 +21,6 @@ from agent_trace_protocol import (
     DraftInfo,
     LeaseInfo,
     LogEntry,
-    SessionState,
     ViolationInfo,
     WaiterInfo,
 )
@@ -32,6 +33,7 @@ __all__ = [
     "activity_rows",
     "diff_rows",
     "document_rows",
+    "entry_key",
     "fact_rows",
     "history_rows",
     "lease_rows",
@@ -40,10 +42,14 @@ __all__ = [
     "session_rows",
     "text_rows",
     "waiting_rows",
+    "wrapped",
 ]
 
 LINES_MAX: Final = 20_000
 """Lines of one text that are shown: more is read elsewhere."""
+
+DOCUMENTS_MAX: Final = 1_000
+"""Documents of one type that are listed: nobody goes through more by hand."""
 
 COLUMNS_MAX: Final = 2_000
 """Characters of one line that are shown."""
@@ -116,6 +122,44 @@ def _ago(time_ms: int, now_ms: int) -> str:
     return span((now_ms - time_ms) / 1000)
 
 
+def wrapped(rows: Iterable[Row], width: int) -> tuple[Row, ...]:
+    """Return the rows with those that are too wide for so many cells continued on the next line.
+
+    Lines that can be chosen are one line each, and are cut instead.
+    """
+    made: list[Row] = []
+    for row in rows:
+        whole = row.key or row.right or width < 1
+        if whole or sum(cell_len(each.text) for each in row.left) <= width:
+            made.append(row)
+        else:
+            made += (Row(line) for line in _broken(row.left, width))
+    return tuple(made)
+
+
+def _broken(pieces: Iterable[Piece], width: int) -> Iterator[tuple[Piece, ...]]:
+    """Yield lines, each as many pieces as fit: broken after a space where there is one."""
+    line: list[Piece] = []
+    room = width
+    for each in pieces:
+        text = each.text
+        while cell_len(text) > room:
+            head = chop_cells(text, room)[0] if room else ""
+            at = head.rfind(" ") + 1
+            if at > len(head) // 2:
+                head = head[:at]
+            if not head and not line:
+                # Not even one character fits; it is shown cut.
+                head = text[:1]
+            yield (*line, Piece(head, each.look))
+            text, line, room = text[len(head) :], [], width
+        if text:
+            line.append(Piece(text, each.look))
+            room -= cell_len(text)
+    if line:
+        yield tuple(line)
+
+
 # ---- lists ---------------------------------------------------------------------------------------
 
 
@@ -137,7 +181,7 @@ def document_rows(
     rows: list[Row] = []
     for type, those in by_type(found).items():
         rows.append(Row((piece(type.value, Look.HEAD),), (piece(str(len(those)), Look.QUIET),)))
-        for each in those:
+        for each in those[:DOCUMENTS_MAX]:
             left = [piece(f"  {each.path}")]
             if each.description:
                 left.append(piece(f"  {each.description}", Look.QUIET))
@@ -145,40 +189,46 @@ def document_rows(
                 f"@{each.revision} {each.author} {_ago(each.time_ms, now_ms)}", Look.QUIET
             )
             rows.append(Row(tuple(left), (right,), each.path))
+        if len(those) > DOCUMENTS_MAX:
+            more = f"  ... {len(those) - DOCUMENTS_MAX} more; find them with /"
+            rows.append(Row((piece(more, Look.QUIET),)))
     return tuple(rows)
 
 
 def activity_rows(entries: Iterable[LogEntry], now_ms: int) -> tuple[Row, ...]:
     """Return what happened, in the order in which it came."""
-    return tuple(_activity_row(activity(entry), now_ms) for entry in entries)
+    return tuple(_activity_row(activity(entry), now_ms, entry_key(entry)) for entry in entries)
 
 
-def _activity_row(each: Activity, now_ms: int) -> Row:
-    left = [piece(each.who, Look.STRONG), piece(f" {each.did} ", _KINDS[each.kind])]
+def _activity_row(each: Activity, now_ms: int, key: str) -> Row:
+    did = each.detail if each.kind is Kind.SESSION and each.detail else each.did
+    left = [piece(each.who, Look.STRONG), piece(f" {did} ", _KINDS[each.kind])]
     left.append(piece(each.what))
-    if each.detail:
+    if each.detail and did is each.did:
         left.append(piece(f"  {each.detail}", Look.QUIET))
     if each.message:
         left.append(piece(f'  "{each.message}"', Look.QUIET))
     lines = f"+{each.added} -{each.removed}  " if each.revision else ""
     right = piece(f"{lines}{_ago(each.time_ms, now_ms)}", Look.QUIET)
-    return Row(tuple(left), (right,), f"{each.seq}:{each.path}")
+    return Row(tuple(left), (right,), key)
 
 
-def session_rows(workers: Iterable[Worker], own_session: str) -> tuple[Row, ...]:
+def entry_key(entry: LogEntry) -> str:
+    """Return the key of an entry's row."""
+    return f"{entry.seq}:{entry.path}"
+
+
+def session_rows(workers: Iterable[Worker]) -> tuple[Row, ...]:
     """Return the open sessions: who, whether a heartbeat came, and what each does."""
     rows: list[Row] = []
     for worker in workers:
         session = worker.session
-        state = session.state.value if session.state is not SessionState.LIVE else "live"
         left = [
-            piece(f"{state:<6}", _LOOKS[worker.tone]),
+            piece(f"{session.state.value:<6}", _LOOKS[worker.tone]),
             piece(f"{session.actor.value} "),
             piece(session.name, Look.STRONG),
         ]
-        if session.id == own_session:
-            left.append(piece(" (this view)", Look.QUIET))
-        elif worker.last is not None:
+        if worker.last is not None:
             left.append(piece(f"  {worker.last.did} {worker.last.what}"))
         if worker.leases:
             left.append(piece(f"  {counted(len(worker.leases), 'lease')}", Look.HEAD))
@@ -192,22 +242,22 @@ def lease_rows(leases: Iterable[LeaseInfo], waiters: Iterable[WaiterInfo]) -> tu
     """Return the leases that are held, and behind them who waits for one."""
     rows: list[Row] = []
     for lease in leases:
-        left = (
+        held = (
             piece(lease.path),
             piece("  held by ", Look.QUIET),
             piece(lease.holder, Look.STRONG),
             piece(" shared" if lease.shared else "", Look.QUIET),
         )
         right = piece(f"#{lease.token}  {span(lease.left_seconds)} left", Look.QUIET)
-        rows.append(Row(left, (right,), str(lease.token)))
+        rows.append(Row(held, (right,), str(lease.token)))
     for waiter in waiters:
-        left = (
+        waiting = (
             piece(waiter.path),
             piece("  waited for by ", Look.WARNING),
             piece(waiter.name, Look.STRONG),
             piece(f"  {waiter.deadlock}" if waiter.deadlock else "", Look.BAD),
         )
-        rows.append(Row(left, (piece(f"{span(waiter.left_seconds)} left", Look.QUIET),)))
+        rows.append(Row(waiting, (piece(f"{span(waiter.left_seconds)} left", Look.QUIET),)))
     return tuple(rows)
 
 
@@ -232,14 +282,14 @@ def waiting_rows(
         rows.append(Row((piece("drafts", Look.HEAD),), (_quiet(str(len(drafts))),)))
     for draft in drafts:
         merges = piece("  merges", Look.GOOD) if draft.merges else piece("  overlaps", Look.WARNING)
-        left = (
+        late = (
             piece(f"  {draft.author}", Look.STRONG),
             piece(" wrote ", Look.WARNING),
             piece(f"{draft.path} for @{draft.base_revision}, now @{draft.current}"),
             merges,
         )
         right = _quiet(f"{draft.id}  {_ago(draft.time_ms, now_ms)}")
-        rows.append(Row(left, (right,), draft.id))
+        rows.append(Row(late, (right,), draft.id))
     return tuple(rows)
 
 
@@ -295,5 +345,3 @@ def fact_rows(*facts: tuple[str, str]) -> tuple[Row, ...]:
     return tuple(
         Row((_quiet(f"{name:<{width}}  "), piece(value))) for name, value in facts if value
     )
-
-

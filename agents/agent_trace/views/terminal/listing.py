@@ -20,7 +20,7 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from .lines import Look, Piece, Row
+from .lines import Look, Piece, Row, wrapped
 
 __all__ = ["Listing"]
 
@@ -83,10 +83,16 @@ class Listing(ScrollView, can_focus=True):
     class Opened(Chosen):
         """The chosen line was asked to be shown closely."""
 
-    def __init__(self, *, id: str, empty: str = "") -> None:
-        """`empty` is what stands there if there are no rows."""
+    def __init__(self, *, id: str, empty: str = "", wrap: bool = False) -> None:
+        """
+        Args:
+            empty: what stands there if there are no rows.
+            wrap: whether lines that are too wide go on in the next one, or are cut.
+        """
         super().__init__(id=id)
+        self._given: Sequence[Row] = ()
         self._rows: Sequence[Row] = ()
+        self._wrap = wrap
         self._empty = Row((Piece(empty, Look.QUIET),))
         self._at = -1
 
@@ -103,7 +109,7 @@ class Listing(ScrollView, can_focus=True):
     def set_title(self, title: str) -> None:
         """Write on the border what this is."""
         # As content it is not read as markup.
-        self.border_title = Content(title)  # type: ignore[assignment]
+        self.border_title = Content(title)
 
     def show(self, rows: Sequence[Row], *, afresh: bool = False) -> None:
         """Show rows; the chosen line stays the one with the same key, or else in its place.
@@ -112,7 +118,10 @@ class Listing(ScrollView, can_focus=True):
             afresh: they are about something else than those before, so begin at the top.
         """
         key, at = self.key, self._at
-        self._rows = rows
+        self._given = rows
+        # Whether there is a scroll bar is known later; its place is kept.
+        width = self.size.width - 1
+        self._rows = rows = wrapped(rows, width) if self._wrap and width > 0 else rows
         self._at = -1
         if any(row.key for row in rows):
             same = None if afresh or not key else self._find(key)
@@ -123,6 +132,11 @@ class Listing(ScrollView, can_focus=True):
         self.refresh()
         if self.key != key or afresh:
             self.post_message(self.Chosen(self, self.key))
+
+    def on_resize(self) -> None:
+        """Break the lines anew."""
+        if self._wrap:
+            self.show(self._given)
 
     def choose(self, key: str) -> bool:
         """Choose the line about `key`; returns whether there is one."""
@@ -219,17 +233,13 @@ class Listing(ScrollView, can_focus=True):
         if not right:
             taken = 0
         line_style = base if over is None else base + over
-        left = Strip(self._segments(row.left, base, over)).crop_extend(
-            0, width - taken, line_style
-        )
+        left = Strip(self._segments(row.left, base, over)).crop_extend(0, width - taken, line_style)
         if not taken:
             return left
         strip = Strip([Segment(" ", line_style), *right])
         return Strip.join([left, strip.crop_extend(0, taken, line_style)])
 
-    def _segments(
-        self, pieces: Sequence[Piece], base: Style, over: Style | None
-    ) -> list[Segment]:
+    def _segments(self, pieces: Sequence[Piece], base: Style, over: Style | None) -> list[Segment]:
         made: list[Segment] = []
         for piece in pieces:
             style = base

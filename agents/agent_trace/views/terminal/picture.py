@@ -74,8 +74,9 @@ class Picture:
     def set_document(self, document: DocumentInfo) -> None:
         """Take what is known of one document, which may have been somewhere else before."""
         before = self._paths.get(document.id, document.path)
-        if before != document.path:
-            self.documents.pop(before, None)
+        there = self.documents.get(before)
+        if before != document.path and there is not None and there.id == document.id:
+            del self.documents[before]
         self.documents[document.path] = document
         self._paths[document.id] = document.path
 
