@@ -156,19 +156,19 @@ class View(App[None]):
     def redraw(self) -> None:
         """Draw the picture as it is."""
         self._drawing = False
-        try:
-            self._draw_lists()
-            self.draw_head()
-            self._show_detail()
-        except NoMatches:
-            # The screen is being taken down.
-            return
+        self._draw(self._draw_lists, self.draw_head, self._show_detail)
 
     def _tick(self) -> None:
         self._feed.check_link()
+        self._draw(self.draw_head, self._show_detail)
+
+    def _draw(self, *drawings: Callable[[], None]) -> None:
+        """Draw, unless the screen is being taken down: what is under way ends a moment later."""
+        if not self.screen_stack:
+            return
         try:
-            self.draw_head()
-            self._show_detail()
+            for draw in drawings:
+                draw()
         except NoMatches:
             return
 
@@ -281,7 +281,7 @@ class View(App[None]):
     def say(self, text: str) -> None:
         """Show a line about what was done, until something else is done."""
         self._said = " ".join(text.split())
-        self.draw_head()
+        self._draw(self.draw_head)
 
     # ---- what is chosen --------------------------------------------------------------------------
 
@@ -316,13 +316,18 @@ class View(App[None]):
             # A document that is written to all the time; the next tick asks again.
             return
         self._subject_shown, self._version_shown, self._asked_at = subject, version, now
+        listing = self._list
+        key = listing.key if listing is not None else ""
         self.run_worker(
-            self._load_detail(agent, afresh), group="detail", exclusive=True, exit_on_error=True
+            self._load_detail(agent, key, afresh),
+            group="detail",
+            exclusive=True,
+            exit_on_error=True,
         )
 
-    async def _load_detail(self, agent: Agent, afresh: bool) -> None:
+    async def _load_detail(self, agent: Agent, key: str, afresh: bool) -> None:
         try:
-            detail = await self._ask_detail(agent)
+            detail = await self._ask_detail(agent, key)
         except AgentTraceError as error:
             detail = Detail("", (Row((piece(error.message, Look.WARNING),)),))
             # What was lost with the coordinator is asked for when there is one.
@@ -331,13 +336,15 @@ class View(App[None]):
 
     def show_detail(self, detail: Detail, *, afresh: bool) -> None:
         """Show what was asked for."""
-        self._detail.show(detail.rows, afresh=afresh)
-        self._detail.set_title(shown(detail.title))
 
-    async def _ask_detail(self, agent: Agent) -> Detail:
+        def draw() -> None:
+            self._detail.show(detail.rows, afresh=afresh)
+            self._detail.set_title(shown(detail.title))
+
+        self._draw(draw)
+
+    async def _ask_detail(self, agent: Agent, key: str) -> Detail:
         nothing = Detail("", ())
-        listing = self._list
-        key = listing.key if listing is not None else ""
         match self._section:
             case Section.BRIEFING:
                 return await details.briefing_detail(agent)
@@ -444,9 +451,9 @@ class View(App[None]):
 
     def on_listing_chosen(self, message: Listing.Chosen) -> None:
         """Show the line that was chosen in the list."""
-        if message.listing is self._list:
+        if self.screen_stack and message.listing is self._list:
             self._revision = 0
-            self._show_detail()
+            self._draw(self._show_detail)
 
     def on_listing_opened(self, message: Listing.Opened) -> None:
         """Show closely what was chosen."""
