@@ -23,7 +23,16 @@ _NOT_YET: Final = InternalError("the answer was read before it came")
 class InFlight:
     """One request under way and, in the end, its answer."""
 
-    __slots__ = ("_notify", "_outcome", "body", "deadline", "number", "sent_at")
+    __slots__ = (
+        "_notify",
+        "_outcome",
+        "asked_at",
+        "asked_count",
+        "body",
+        "deadline",
+        "number",
+        "sent_at",
+    )
 
     def __init__(
         self,
@@ -39,7 +48,12 @@ class InFlight:
         self.deadline: Final = deadline
         """When the caller stops waiting, on the event loop's clock; infinity if never."""
         self.sent_at = 0.0
-        """When it was sent last."""
+        """When it was first sent over this connection, by `CLOCK_BOOTTIME`: an answer proves that
+        the session was alive then, whichever sending it answers."""
+        self.asked_at = 0.0
+        """When it was sent last, on the event loop's clock."""
+        self.asked_count = 0
+        """How often it was sent over this connection."""
         self._notify = notify
         self._outcome: Reply | AgentTraceError = _NOT_YET
 

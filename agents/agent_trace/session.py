@@ -67,6 +67,11 @@ CLOSE_SECONDS_MAX: Final = 2.0
 HEARTBEATS_MISSED_MAX: Final = 3
 """Intervals without any sign of the coordinator after which the connection counts as lost."""
 
+UNANSWERED_HEARTBEATS_MAX: Final = 4
+"""Intervals without an answer after which a request is sent again over the same connection, if the
+coordinator was heard from meanwhile: its socket drops answers that a peer which reads too slowly
+has no room for. Each further time it takes twice as long, for some answers are waited for."""
+
 _REOPENS_MAX: Final = 3
 """Times in a row that a coordinator may open the session and then not know it."""
 
@@ -117,6 +122,8 @@ class Session:
         self.alive_at = 0.0
         """When the last sign of life was sent that was answered, by `CLOCK_BOOTTIME`."""
         self._heard = False
+        # On the event loop's clock.
+        self._heard_at = -math.inf
         self._missed_count = 0
         self._reopen_count = 0
         self._seq = 0
@@ -225,7 +232,8 @@ class Session:
         if self._end is not None:
             raise copy.copy(self._end)
 
-    def _send(self, entry: InFlight) -> None:
+    def _send(self, entry: InFlight, *, again: bool = False) -> None:
+        """Send a request if there is a connection; `again`: over one that it was sent over."""
         transport = self._transport
         if transport is None:
             return
@@ -234,12 +242,26 @@ class Session:
             left_ms = (entry.deadline - anyio.current_time()) * 1000
             budget_ms = int(min(max(left_ms, 1), _BUDGET_MS_MAX))
         envelope = RequestEnvelope(PROTOCOL_VERSION, self._key, entry.number, budget_ms)
-        entry.sent_at = boot_time()
+        if not again:
+            entry.sent_at = boot_time()
+            entry.asked_count = 0
+        entry.asked_at = anyio.current_time()
+        entry.asked_count += 1
         try:
             transport.send_nowait(encode(envelope), entry.body)
         except ConnectionLost:
             # The receiving side notices the same and reconnects; the request is then sent again.
             self._transport = None
+
+    def _ask_again(self) -> None:
+        """Send again what was not answered for long, though the coordinator was heard from."""
+        patience = UNANSWERED_HEARTBEATS_MAX * self.opened.heartbeat_seconds
+        now = anyio.current_time()
+        for entry in list(self._table):
+            due_at = entry.asked_at + patience * 2 ** (entry.asked_count - 1)
+            if due_at <= now and self._heard_at > entry.asked_at:
+                _log.info("request %d is asked again: it was not answered", entry.number)
+                self._send(entry, again=True)
 
     def _admit(self) -> None:
         """Let requests in that waited for room, in order."""
@@ -259,6 +281,7 @@ class Session:
             self._drop(f"it sent what is no reply: {error}")
             return
         self._heard = True
+        self._heard_at = anyio.current_time()
         self._seq = max(self._seq, envelope.seq)
         number = envelope.number
         outcome: Reply | AgentTraceError
@@ -411,6 +434,8 @@ class Session:
             with anyio.move_on_after(max(interval, _HEARTBEAT_SECONDS_MIN)):
                 await self._hurry.wait()
                 # The interval has become shorter; the sign of life that is due by it is sent.
+            if self._transport is not None:
+                self._ask_again()
             if self._transport is None or not self._renewing:
                 continue
             if self._heartbeat is None or self._heartbeat.number not in self._table:

@@ -129,3 +129,14 @@ def test_waiters_are_bounded_for_all_and_for_each(monkeypatch: pytest.MonkeyPatc
     assert feed.feed.waiter_count == 0
     feed.feed.ask(b"c", 3, Events(10, wait_seconds=5), 0.0)
     assert feed.feed.waiter_count == 1
+
+
+def test_who_asks_again_while_waiting_does_not_wait_longer() -> None:
+    entries = history(3)
+    feed = Feed(entries, 3)
+    request = Events(since=3, wait_seconds=30.0)
+    feed.feed.ask(b"p", 1, request, 0.0)
+    feed.feed.ask(b"p", 1, request, 20.0)
+    assert feed.feed.waiter_count == 1
+    feed.feed.tick(30.0)
+    assert feed.answers == [(b"p", 1, EventPage((), 3, False))]

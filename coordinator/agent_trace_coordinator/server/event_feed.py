@@ -112,7 +112,12 @@ class EventFeed:
             self._send(peer, number, page)
             return
         key = peer, number
-        if key not in self._waiters:
+        deadline = now + request.wait_seconds
+        known = self._waiters.get(key)
+        if known is not None:
+            # Asked again, which must not make the wait longer.
+            deadline = min(deadline, known.deadline)
+        else:
             of_peer = self._waiters_of.get(peer, 0)
             if len(self._waiters) >= WAITERS_MAX or of_peer >= WAITERS_OF_PEER_MAX:
                 error = Busy("too many requests wait for events; try again in a moment")
@@ -120,7 +125,7 @@ class EventFeed:
                 return
             self._waiters_of[peer] = of_peer + 1
         request = msgspec.structs.replace(request, since=page.cursor)
-        self._waiters[key] = _Waiter(request, now + request.wait_seconds)
+        self._waiters[key] = _Waiter(request, deadline)
 
     def _page(self, request: Events, records: Iterable[Record], last: int) -> EventPage:
         """Return a page of what is wanted of the records, which go on to `last`."""
