@@ -130,3 +130,14 @@ def test_what_is_not_found_is_looked_for_in_its_own_list(store: Path) -> None:
         (("read", "nope.md"), "agent-trace ls"),
     ):
         assert run(*command, code=1).stderr.rstrip().endswith(f"with: {listing}")
+
+
+def test_a_connected_agent_goes_on_after_a_refusal(store: Path) -> None:
+    run("write", "plan.md", "--text", "# Plan", "--type", "plan")
+    run("connect", "--agent", "planner")
+    for _ in range(2):
+        failed = run("edit", "plan.md", "--old", "no", "--new", "x", "--agent", "planner", code=1)
+        assert "is not in plan.md" in failed.stderr
+        run("write", "api.md", "--text", "mine", "--agent", "planner", code=1)
+    run("append", "plan.md", "--text", "- [ ] go on", "--agent", "planner")
+    run("disconnect", "--agent", "planner")

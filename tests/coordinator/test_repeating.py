@@ -11,6 +11,7 @@ from agent_trace_protocol import (
     DocumentType,
     Edit,
     ErrorCode,
+    Opened,
     Put,
     Refused,
     Transact,
@@ -33,6 +34,20 @@ def test_a_refusal_that_left_no_record_is_the_same_again() -> None:
     assert desk.ask(ann.key, ann.number, EDIT) == first
     # Another request is judged by what is there now, also with the same text.
     assert isinstance(ann.ask(EDIT), Committed)
+
+
+def test_whoever_comes_back_goes_on_after_what_was_refused() -> None:
+    """A program that begins anew with a session's key, as each command of a connected agent does,
+    must not be given the number of a refusal: its next request would be called another content."""
+    desk = Desk()
+    ann = desk.member("ann")
+    ann.put("a.md", "one\n")
+    assert isinstance(ann.ask(EDIT), Refused)
+    opened = ann.open()
+    assert isinstance(opened, Opened) and opened.next_number == ann.number + 1
+    desk.state.refusals.clear()
+    opened = ann.open()
+    assert isinstance(opened, Opened) and opened.next_number == ann.number + 1
 
 
 def test_what_is_remembered_is_bounded_and_then_judged_afresh() -> None:

@@ -736,10 +736,10 @@ class Checker:
             session = snapshot.sessions.get(sent.session)
             if session is None:
                 continue
-            # What waits for a lease has a number too, and is in no record.
-            waits = reply.session in self.leases.waiting
+            # What waits for a lease, or was refused without a record, has a number too.
             unused = reply.next_number - session.request_high - 1
-            if unused == 0 or (waits and unused > 0):
+            spent = (sent.session, reply.next_number - 1) in self._sent
+            if unused == 0 or (spent and unused > 0):
                 if reply.predecessor == session.predecessor:
                     return ""
         if request.ephemeral or self._read_only:

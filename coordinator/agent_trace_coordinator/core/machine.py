@@ -282,10 +282,10 @@ def _open(state: State, input: Received, request: Open, now: Now) -> list[Effect
 
 
 def _next_number(state: State, session: SessionEntry) -> int:
-    """Return the smallest request number that is certainly unused: one that waits is in no record,
-    and a program that comes back after a crash does not know of it."""
+    """Return the smallest request number that is certainly unused: one that waits, or was refused
+    without a record, is not in the journal, and a program that comes back does not know of it."""
     waiting = (number for id, number in state.waiters if id == session.id)
-    return 1 + max(session.request_high, *waiting, 0)
+    return 1 + max(session.request_high, session.refused_high, *waiting)
 
 
 def _evict(state: State, session: SessionEntry, request: EvictSession, now: Now) -> list[Effect]:

@@ -52,6 +52,8 @@ def note_refusal(state: State, input: Received, effects: list[Effect]) -> None:
         or not isinstance(input.request, RECORDED_REQUESTS)
     ):
         return
+    session = state.sessions[input.session]
+    session.refused_high = max(session.refused_high, input.number)
     refusals = state.refusals
     refusals.setdefault(
         (input.session, input.number), (input.fingerprint, answer.reply, answer.after)

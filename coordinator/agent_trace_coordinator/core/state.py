@@ -170,6 +170,8 @@ class SessionEntry:
     journaled: bool = False
     request_high: int = 0
     """The highest number of a request of this session that is in the journal."""
+    refused_high: int = 0
+    """The highest number of a refusal without a record; lost with the process, as that is."""
     reads: dict[int, BasedOn] = field(default_factory=dict[int, BasedOn])
     """What it has read since its last record that says so, by document; see `reads`."""
     looked: int = 0
