@@ -14,8 +14,9 @@ import click
 from agent_trace_protocol import AgentTraceError
 from agent_trace_protocol.layout import CONFIG_FILE, EXIT_ALREADY_RUNNING
 
-from . import cli_repair
+from . import cli_config, cli_repair
 from .errors import AlreadyRunning, CorruptStore, GitFailed, StoreInvalid, StoreNested
+from .log_lines import formatter_of
 
 __all__ = ["COMMANDS", "explain", "main"]
 
@@ -98,18 +99,29 @@ def _find_root(start: Path) -> Path:
     help="Leave when idle for as long as the store's configuration says.",
 )
 @click.option("--verbose", is_flag=True, help="Log every detail.")
-def serve(store: Path | None, idle_seconds: float | None, background: bool, verbose: bool) -> None:
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="Log lines for people, or one JSON object a line.",
+)
+def serve(
+    store: Path | None,
+    idle_seconds: float | None,
+    background: bool,
+    verbose: bool,
+    log_format: str,
+) -> None:
     """Be the store's coordinator, in the foreground.
 
     Usually not needed: the first command or agent starts one in the background.
     """
     from .server.service import serve as serve_store  # noqa: PLC0415 - only this command needs it
 
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.DEBUG if verbose else logging.INFO,
-        format="%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s",
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(formatter_of(log_format))
+    logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, handlers=[handler])
     # It tells of every file that changes, our own included.
     logging.getLogger("watchfiles").setLevel(logging.WARNING)
     try:
@@ -148,7 +160,7 @@ def init(root: Path, nested: bool) -> None:
         _fail(error)
 
 
-COMMANDS: list[click.Command] = [serve, *cli_repair.COMMANDS]
+COMMANDS: list[click.Command] = [serve, *cli_config.COMMANDS, *cli_repair.COMMANDS]
 """What the `agent-trace` command offers of ours."""
 
 

@@ -32,6 +32,7 @@ __all__ = [
     "create_store",
     "load_config",
     "open_store",
+    "parse_config",
 ]
 
 FORMAT_VERSION: Final = 1
@@ -315,11 +316,21 @@ def load_config(store: Store) -> StoreConfig:
     try:
         with path.open("rb") as file:
             data = file.read(CONFIG_BYTES_MAX + 1)
+    except OSError as error:
+        raise StoreInvalid(f"{path} can not be read: {_reason(error)}") from error
+    return parse_config(data, path)
+
+
+def parse_config(data: bytes, path: Path) -> StoreConfig:
+    """Return the settings that a file's bytes hold; `path` is named in errors.
+
+    Raises:
+        StoreInvalid: as for `load_config`.
+    """
+    try:
         if len(data) > CONFIG_BYTES_MAX:
             raise StoreInvalid(f"{path} is larger than {CONFIG_BYTES_MAX} bytes")
         values: dict[str, Any] = tomllib.loads(data.decode("utf-8"))
-    except OSError as error:
-        raise StoreInvalid(f"{path} can not be read: {_reason(error)}") from error
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise StoreInvalid(f"{path} is not valid TOML: {error}") from error
     _check_format(path, values)
