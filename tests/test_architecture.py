@@ -67,7 +67,8 @@ OWNERS: Final = {
     "regex": ("agents/agent_trace/replacing.py",),
     "mcp": ("agents/agent_trace/gateway/",),
     "starlette": ("agents/agent_trace/gateway/", "agents/agent_trace/views/"),
-    "uvicorn": ("agents/agent_trace/gateway/", "agents/agent_trace/views/"),
+    "uvicorn": ("agents/agent_trace/listening.py",),
+    "jinja2": ("agents/agent_trace/views/web/",),
     "tomlkit": ("agents/agent_trace/hosts/toml_text.py",),
     "click": (
         "agents/agent_trace/cli",

@@ -13,7 +13,8 @@ import httpx2
 import pytest
 
 from agent_trace import InvalidRequest, connect
-from agent_trace.gateway.http import Place, Token
+from agent_trace.gateway.http import TOKEN_VARIABLE
+from agent_trace.listening import Place, Token
 from support.coordinator import running
 from support.mcp import COMMAND, NEW, OLD, Service, called, http_gateway, refused
 
@@ -119,17 +120,21 @@ async def test_a_session_that_is_not_there_is_not_found(
     assert answer.status_code == 404
 
 
+def find(file: str | None) -> Token:
+    return Token.find(file, TOKEN_VARIABLE)
+
+
 def test_other_machines_are_let_in_only_with_a_token_that_somebody_chose(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     everywhere = Place("0.0.0.0")
     with pytest.raises(InvalidRequest, match="with --token-file FILE or AGENT_TRACE_MCP_TOKEN"):
-        everywhere.check(Token.find(None))
+        everywhere.check(find(None), TOKEN_VARIABLE)
     monkeypatch.setenv("AGENT_TRACE_MCP_TOKEN", "x" * 43)
     with pytest.raises(InvalidRequest, match="needs --allow-host NAME"):
-        everywhere.check(Token.find(None))
-    Place("0.0.0.0", hosts=("store.example",)).check(Token.find(None))
-    Place("127.0.0.1").check(Token.of("made for this run"))
+        everywhere.check(find(None), TOKEN_VARIABLE)
+    Place("0.0.0.0", hosts=("store.example",)).check(find(None), TOKEN_VARIABLE)
+    Place("127.0.0.1").check(Token.of("made for this run"), TOKEN_VARIABLE)
 
 
 def test_a_token_that_is_short_or_open_to_others_is_refused(
@@ -137,12 +142,12 @@ def test_a_token_that_is_short_or_open_to_others_is_refused(
 ) -> None:
     monkeypatch.setenv("AGENT_TRACE_MCP_TOKEN", "short")
     with pytest.raises(InvalidRequest, match="it needs 32 or more"):
-        Token.find(None)
+        find(None)
     loose = tmp_path / "token"
     loose.write_text("x" * 43)
     loose.chmod(0o644)
     with pytest.raises(InvalidRequest, match=f"first: chmod 600 {loose}"):
-        Token.find(str(loose))
+        find(str(loose))
 
 
 def test_a_gateway_that_may_not_listen_says_so_and_ends(root: Path) -> None:
@@ -158,13 +163,13 @@ def test_a_gateway_that_may_not_listen_says_so_and_ends(root: Path) -> None:
 
 def test_a_token_file_is_made_for_its_owner_only_and_used_again(tmp_path: Path) -> None:
     file = tmp_path / "token"
-    first = Token.find(str(file))
+    first = find(str(file))
     assert file.stat().st_mode & 0o777 == 0o600
     made = file.read_text().strip()
     assert len(made) == 43
     # It is in the file, so nobody needs to be shown it.
     assert first.shown == ""
-    assert Token.find(str(file)) == first
+    assert find(str(file)) == first
     assert first.proves(f"Bearer {made}") and first.proves(f"bearer  {made}")
     assert not first.proves(f"Bearer {made[:-1]}") and not first.proves(f"Basic {made}")
 

@@ -83,9 +83,10 @@ def mcp(
             click.echo("serving MCP on standard input; a host starts this by itself", err=True)
         run(serve_stdio, face.store, face.agent, Profile(profile))
         return
-    from agent_trace.gateway.http import Place, Token, serve_http  # noqa: PLC0415
+    from agent_trace.gateway.http import TOKEN_VARIABLE, serve_http  # noqa: PLC0415
+    from agent_trace.listening import Place, Token  # noqa: PLC0415
 
-    token = Token.find(token_file)
+    token = Token.find(token_file, TOKEN_VARIABLE)
 
     def started(address: str) -> None:
         if face.json:

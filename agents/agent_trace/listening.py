@@ -1,0 +1,210 @@
+"""Serving on a port of this machine: where one may listen, and who may ask.
+
+What the gateway and the web view share. Whoever asks proves by a token that they may; also on the
+machine itself, for a web page in a browser can reach its ports as well. Hosts and origins are
+checked besides.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import secrets
+import socket
+import stat
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import uvicorn
+
+from agent_trace_protocol import InvalidRequest
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGIApplication
+
+__all__ = ["Place", "Token", "serve"]
+
+TOKEN_LENGTH_MIN: Final = 32
+"""Characters of a token that somebody else made: fewer might be guessed."""
+
+REQUESTS_MAX: Final = 512
+"""Connections at once; more are answered with 503."""
+
+GRACE_SECONDS: Final = 2
+"""How long requests under way may take when the process is told to end."""
+
+_LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """What clients prove themselves with. Only its hash is kept."""
+
+    digest: bytes
+    shown: str = ""
+    """The token itself if it was made just now, for whoever started the process to see."""
+    lasting: bool = False
+    """Whether somebody chose it, or keeps it in a file."""
+
+    @classmethod
+    def of(cls, text: str, *, shown: bool = False, lasting: bool = False) -> Token:
+        """Return a token by its text."""
+        return cls(hashlib.sha256(text.encode("utf-8", "replace")).digest(), text * shown, lasting)
+
+    @classmethod
+    def find(cls, file: str | None, variable: str) -> Token:
+        """Return the token from a file, which is made if there is none, else from a variable of the
+        environment, else a new one for this run.
+
+        Raises:
+            InvalidRequest: others may read the file, or the token is too short.
+        """
+        if file is not None:
+            return _from_file(Path(file))
+        given = os.environ.get(variable, "")
+        if given:
+            return cls.of(_long_enough(given, variable), lasting=True)
+        return cls.of(secrets.token_urlsafe(32), shown=True)
+
+    def proves(self, authorization: str) -> bool:
+        """Return whether a header of a request holds this token."""
+        scheme, _, given = authorization.partition(" ")
+        return self.matches(given.strip()) and scheme.lower() == "bearer"
+
+    def matches(self, given: str) -> bool:
+        """Return whether a text is this token, in a time that does not tell how much of it is."""
+        digest = hashlib.sha256(given.encode("utf-8", "replace")).digest()
+        return hmac.compare_digest(digest, self.digest)
+
+
+def _long_enough(token: str, where: str) -> str:
+    if len(token) < TOKEN_LENGTH_MIN:
+        raise InvalidRequest(
+            f"the token in {where} has {len(token)} characters; it needs {TOKEN_LENGTH_MIN} or more"
+        )
+    return token
+
+
+def _from_file(file: Path) -> Token:
+    try:
+        descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        made = secrets.token_urlsafe(32)
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with open(descriptor, "w", encoding="ascii") as opened:
+            opened.write(f"{made}\n")
+        return Token.of(made, lasting=True)
+    with open(descriptor, encoding="utf-8", errors="replace") as opened:
+        if os.fstat(descriptor).st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            raise InvalidRequest(f"others may read the token in {file}; first: chmod 600 {file}")
+        return Token.of(_long_enough(opened.read().strip(), str(file)), lasting=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a service listens, and by which names it is reached."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    """0: any that is free."""
+    hosts: Sequence[str] = ()
+    """Further names, with or without a port, that requests may name in their `Host`."""
+    origins: Sequence[str] = ()
+    """Further web pages that may ask, as `https://example.org`."""
+
+    def check(self, token: Token, variable: str) -> None:
+        """Raise `InvalidRequest` if this is no place to listen with this token.
+
+        Args:
+            variable: of the environment, from which the token may come.
+        """
+        if self.host in _LOOPBACK:
+            return
+        if not token.lasting:
+            raise InvalidRequest(
+                f"listening on {self.host} lets other machines in; name a token of your own for "
+                f"that, with --token-file FILE or {variable}"
+            )
+        if not self.hosts:
+            raise InvalidRequest(
+                f"listening on {self.host} needs --allow-host NAME: the name by which clients "
+                "reach this machine"
+            )
+
+    def allowed_hosts(self, port: int) -> list[str]:
+        """Return what requests may name in their `Host`."""
+        named = [form for name in self.hosts for form in (name, f"{name}:{port}")]
+        return [*_here(port), *named]
+
+    def allowed_origins(self, port: int) -> list[str]:
+        """Return the pages that may ask, as browsers name them in `Origin`."""
+        return [*(f"http://{each}" for each in _here(port)), *self.origins]
+
+    def address(self, port: int) -> str:
+        """Return the address of this place, without a path."""
+        shown = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{shown}:{port}"
+
+    def bind(self) -> socket.socket:
+        """Return a socket that is bound here.
+
+        Raises:
+            OSError: nothing can be bound here.
+        """
+        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        made = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            made.bind((self.host, self.port))
+        except BaseException:
+            made.close()
+            raise
+        return made
+
+
+def _here(port: int) -> list[str]:
+    return [f"127.0.0.1:{port}", f"localhost:{port}", f"[::1]:{port}"]
+
+
+class _Server(uvicorn.Server):
+    """Ends what would go on for ever, before it waits for what is under way."""
+
+    def __init__(self, config: uvicorn.Config, leaving: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._leaving = leaving
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._leaving()
+        await super().shutdown(sockets)
+
+
+def _nothing() -> None:
+    pass
+
+
+async def serve(
+    app: ASGIApplication,
+    listener: socket.socket,
+    started: Callable[[], None],
+    leaving: Callable[[], None] = _nothing,
+) -> None:
+    """Serve an application on a socket that is bound, until the process is told to end.
+
+    Args:
+        started: called as soon as it listens.
+        leaving: called when it is told to end: it ends streams that would go on.
+    """
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        lifespan="on",
+        limit_concurrency=REQUESTS_MAX,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        server_header=False,
+    )
+    listener.listen()
+    started()
+    await _Server(config, leaving).serve(sockets=[listener])
