@@ -19,7 +19,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test check bench soak conformance dist hosts clean
+.PHONY: help demo test check bench soak conformance dist hosts screenshots clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ dist: $(DEV) ## Build wheel and sdist, install each into an empty environment an
 
 hosts: $(DEV) ## Start real agent hosts from npm with what setup writes (ARGS="claude --programs DIR")
 	@PYTHONPATH=tests $(BIN)/python -m hosts $(ARGS)
+
+screenshots: $(DEV) ## Take the pictures of the web view for docs/images (needs chromium)
+	@PYTHONPATH=tests $(BIN)/python -m screenshots
 
 clean: ## Remove .venv, caches and build products
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -16,14 +16,11 @@ import stat
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Any, Final
 
 import uvicorn
 
 from agent_trace_protocol import InvalidRequest
-
-if TYPE_CHECKING:
-    from uvicorn._types import ASGIApplication
 
 __all__ = ["Place", "Token", "serve"]
 
@@ -186,7 +183,7 @@ def _nothing() -> None:
 
 
 async def serve(
-    app: ASGIApplication,
+    app: Callable[..., Any],
     listener: socket.socket,
     started: Callable[[], None],
     leaving: Callable[[], None] = _nothing,
@@ -194,6 +191,7 @@ async def serve(
     """Serve an application on a socket that is bound, until the process is told to end.
 
     Args:
+        app: an ASGI application.
         started: called as soon as it listens.
         leaving: called when it is told to end: it ends streams that would go on.
     """

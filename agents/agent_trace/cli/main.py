@@ -59,6 +59,7 @@ _COMMANDS: Final = {
     "resume": "resume",
     "why": "resume",
     "mcp": "gateway",
+    "web": "web",
     "search": "searching",
     "context": "context",
     "setup": "hosts",

@@ -1,0 +1,1 @@
+"""Pictures of the web view for the documents."""
