@@ -65,7 +65,7 @@ async def scene(root: Path, *, pause_seconds: float = 0.0) -> AsyncGenerator[Sce
             connected = connect(root, agent=name, program=program, model=model, takeover=takeover)
             return await stack.enter_async_context(connected)
 
-        ada = await stack.enter_async_context(connect(root, user="ada"))
+        ada = await stack.enter_async_context(connect(root, user="ada", program="zed"))
         await ada.write("guide.md", f"# House style\n\n{HOSTILE}\n", type="reference")
         await ada.describe("guide.md", "how we write")
         await pause()

@@ -150,7 +150,8 @@ class Guard:
         # be sent along with what that page began.
         answer = Response(
             '<!doctype html><meta charset="utf-8"><meta http-equiv="refresh" content="0; url=/">'
-            '<link rel="icon" href="/static/icon.svg"><title>agent-trace</title><p><a href="/">Go on</a>',
+            '<link rel="icon" href="/static/icon.svg"><title>agent-trace</title>'
+            '<p><a href="/">Go on</a>',
             media_type="text/html",
         )
         answer.set_cookie(
