@@ -226,3 +226,19 @@ def test_a_query_that_takes_too_long_is_ended(
     monkeypatch.setattr("agent_trace_coordinator.storage.search._STEPS", 1)
     with pytest.raises(InvalidRequest, match="took more than"):
         library.search_index.search(Search("importer"))
+
+
+def test_a_long_document_that_repeats_a_word_is_found_without_comparing_all_places(
+    library: Library,
+) -> None:
+    member = library.desk.member()
+    # FTS5's own snippets take the square of the places: minutes for the first of these.
+    member.put("many.md", "do it\n" * 170_000)
+    member.put("far.md", "other text\n" * 2000 + "then the needle, \u00e9t\u00e9 too\n")
+    (many,) = library.find('"do it"')
+    assert many.snippet.startswith("[do it] [do it]")
+    (far,) = library.find("needle")
+    assert "then the [needle]," in far.snippet and far.snippet.startswith("...")
+    (folded,) = library.find("ete")
+    assert folded.snippet.startswith("other text")
+    assert library.paths("need* -missing") == ["far.md"]

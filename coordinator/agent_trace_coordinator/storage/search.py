@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from agent_trace_coordinator.core.entries import log_entries
 from agent_trace_coordinator.core.generated_names import protecting_type
@@ -75,11 +75,23 @@ INSERT INTO place VALUES (0, x'');
 PRAGMA user_version={_LAYOUT};
 """
 
+SNIPPET_BYTES_MAX: Final = 8 << 10
+"""Bytes of a text in which the best place is looked for: FTS5 compares all places with all others,
+and in a document of 1 MiB that repeats a word that takes minutes, and nothing interrupts it."""
+
+_SIZE: Final = "SELECT length(CAST(text AS BLOB)) FROM body WHERE rowid = ?"
+
 _SNIPPET: Final = (
     f"SELECT snippet(body, -1, '[', ']', '...', {SNIPPET_TOKENS}) FROM body"
     " WHERE body MATCH ? AND rowid = ?"
 )
 
+TEXT_LENGTH_MAX: Final = 64 << 10
+"""Characters of a longer text in which the first place is looked for."""
+
+_TEXT: Final = f"SELECT substr(text, 1, {TEXT_LENGTH_MAX}) FROM body WHERE rowid = ?"
+
+_PHRASE: Final = re.compile(r'"([^"]*)"( \*)?')
 _BLANKS: Final = re.compile(r"\s+")
 
 
@@ -300,10 +312,7 @@ class SearchIndex:
             rows = connection.execute(query, values).fetchall()
             more = len(rows) > request.limit
             # Made for what is shown only: each takes another walk through its text.
-            snippets = [
-                connection.execute(_SNIPPET, (expression, row[-1])).fetchone()[0]
-                for row in rows[: request.limit]
-            ]
+            snippets = [_snippet(connection, expression, row[-1]) for row in rows[: request.limit]]
         except sqlite3.OperationalError as error:
             if getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_INTERRUPT:
                 self._give_up(error)
@@ -321,6 +330,32 @@ class SearchIndex:
         finally:
             connection.set_progress_handler(None, 0)
         return tuple(map(_hit, rows, snippets)), more
+
+
+def _snippet(connection: sqlite3.Connection, expression: str, id: int) -> str:
+    """Return what is shown of a match."""
+
+    def ask(query: str, *values: object) -> Any:
+        return connection.execute(query, values).fetchone()[0]
+
+    if ask(_SIZE, id) <= SNIPPET_BYTES_MAX:
+        return str(ask(_SNIPPET, expression, id))
+    text = str(ask(_TEXT, id))
+    wanted = _places(expression)
+    found = wanted.search(text)
+    # What stands further down, or is written with other accents: then it is the beginning.
+    begin = 0 if found is None else max(0, found.start() - SNIPPET_LENGTH_MAX // 4)
+    shown = wanted.sub(r"[\g<0>]", text[begin : begin + SNIPPET_LENGTH_MAX])
+    return f"...{shown}" if begin else shown
+
+
+def _places(expression: str) -> re.Pattern[str]:
+    """Return what finds the first of a query's phrases, about as SQLite does, in one walk."""
+    phrases = [
+        r"\W+".join(map(re.escape, re.findall(r"\w+", phrase))) + ("" if star else r"\b")
+        for phrase, star in _PHRASE.findall(expression.partition(" NOT ")[0])
+    ]
+    return re.compile(rf"\b(?:{'|'.join(phrases)})", re.IGNORECASE)
 
 
 def _text(lines: list[bytes]) -> str:
