@@ -32,6 +32,8 @@ from agent_trace_protocol import (
     Put,
     Refused,
     Restore,
+    SectionEdit,
+    SectionMode,
     ShowViolation,
     Transact,
     ViolationInfo,
@@ -361,3 +363,38 @@ def test_no_forbidden_byte_becomes_a_revision_and_no_refused_byte_is_lost(
             if change.type in {DocumentType.REFERENCE, DocumentType.CONTEXT, DocumentType.LOG}:
                 assert entry.record.actor is Actor.USER
     assert isinstance(user.ask(Permissions()), object)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (Edit("api.md", b"1", b"x"), Edit("api.md", b"2", b"x")),
+        (
+            SectionEdit("api.md", "One", b"x\n"),
+            SectionEdit("api.md", "Two", b"x\n"),
+        ),
+        (
+            SectionEdit("api.md", "One", b"x\n"),
+            SectionEdit("api.md", "One", b"x\n", SectionMode.APPEND),
+        ),
+    ],
+)
+def test_the_same_text_for_another_place_is_another_attempt_and_kept_too(
+    first: Operation, second: Operation
+) -> None:
+    desk = Desk()
+    user = reference(desk, "1\n2\n# One\na\n# Two\nb\n")
+    agent = desk.member()
+    ids = [agent.fail(each).violation for each in (first, second, second)]
+    assert ids[0] != ids[1] == ids[2]
+    texts = [shown(user, id).texts[0].content for id in ids]
+    assert texts[0] != texts[1]
+
+
+def test_the_same_texts_for_other_documents_are_another_attempt() -> None:
+    desk = Desk()
+    reference(desk)
+    agent = desk.member()
+    one = agent.fail(Put("api.md", b"x\n"), Put("one.md", b"y\n"))
+    two = agent.fail(Put("api.md", b"x\n"), Put("two.md", b"y\n"))
+    assert one.violation != two.violation

@@ -28,6 +28,7 @@ from agent_trace_protocol import (
 
 from .inputs import Facts
 from .merge import merge
+from .records import content_digest
 from .state import State
 from .texts import outcome
 from .violations import Text
@@ -106,6 +107,7 @@ def _text(
     """Return the text that an operation makes, on top of what others have made of its document."""
     action = action_of(operation)
     fresh = Text(action, operation.path, type, 0, 0, brought, brought)
+    fresh.tried = tried = _tried(operation, brought)
     before: bytes | None = b""
     try:
         path = parse_path(operation.path)
@@ -118,6 +120,7 @@ def _text(
     if text is not None:
         before = text.outcome if text.known else None
         text.action, text.brought = action, text.brought + brought
+        text.tried += tried
     else:
         text = fresh
         text.path = path
@@ -142,10 +145,24 @@ def _text(
     return text
 
 
+def _tried(operation: Put | Append | SectionEdit | Edit | Add | Delete, brought: bytes) -> bytes:
+    """Return what tells an operation from others on its path: the text that it brings, and where
+    in the document that was to go."""
+    place = b""
+    if isinstance(operation, Edit):
+        place = b"%d %b" % (operation.all, content_digest(operation.old))
+    elif isinstance(operation, SectionEdit):
+        heading = operation.heading.encode("utf-8", "surrogatepass")
+        place = b"%b %b" % (operation.mode.value.encode(), content_digest(heading))
+    return content_digest(b"%b %b" % (content_digest(brought), place))
+
+
 def merges(state: State, facts: Facts, text: Text) -> bool:
     """Return whether a text can be joined with what its document is now."""
     document = state.documents.get(text.document)
     if document is None or document.deleted:
+        if text.action is Action.DELETE:
+            return True
         return text.document == 0 and state.document_at(text.path) is None
     if text.base_revision == document.revision:
         return True

@@ -69,6 +69,8 @@ class Text:
     """What the document would have become; what was brought if that can not be known."""
     known: bool = True
     """Whether that could be known."""
+    tried: bytes = b""
+    """What tells it from another attempt on its path; empty if that is what was brought."""
 
 
 @dataclass(slots=True)
@@ -88,7 +90,8 @@ class Attempt:
             encoded = part.encode("utf-8", "surrogatepass")
             hasher.update(len(encoded).to_bytes(8, "big") + encoded)
         for text in self.texts:
-            hasher.update(content_digest(text.brought))
+            hasher.update(content_digest(text.path.encode("utf-8", "surrogatepass")))
+            hasher.update(content_digest(text.tried or text.brought))
         return hasher.digest()
 
 
