@@ -128,6 +128,18 @@ def test_a_draft_shows_its_text_what_it_would_change_and_what_others_changed() -
     assert text.writers == ("ben",)
 
 
+def test_a_draft_is_accepted_when_what_it_deletes_is_gone_already() -> None:
+    ann, ben = overtaken(Desk())
+    ben.put("old.md", "old\n")
+    kept = late(ann, Delete("old.md"), Put("plan.md", b"1\ntwo\nthree\n", if_revision=1))
+    never = late(ann, Delete("old.md", 0), Put("new.md", b"new\n", 1))
+    ben.do(Delete("old.md"))
+    assert [text.merges for text in shown(ann, kept.draft).texts] == [True, True]
+    assert [made.path for made in ann.do(AcceptDraft(kept.draft)).results] == ["plan.md"]
+    assert ann.read("plan.md") == "1\ntwo\n3\n"
+    assert [made.path for made in ann.do(AcceptDraft(never.draft)).results] == ["new.md"]
+
+
 def test_drafts_that_are_none_are_told_apart_from_nothing() -> None:
     ann = Desk().member("ann")
     for request in (ShowDraft("draft-7"), DiscardDraft("nope"), Transact((AcceptDraft("x"),))):

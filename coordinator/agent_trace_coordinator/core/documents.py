@@ -288,6 +288,9 @@ class Operations(Decision):
         document = self.state.kept_document(kept)
         self.guard.check(kept.path if document is None else document.path)
         if document is None:
+            if kept.action is Action.DELETE:
+                # It was to be gone, and is: the others of its draft need not wait for it.
+                return
             if kept.base_revision and seen is None:
                 raise NotFound(
                     f"{kept.path}, which {id} changes, is gone; restore it first, or make it anew "

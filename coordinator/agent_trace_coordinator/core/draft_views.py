@@ -137,7 +137,7 @@ def _merged(
     """Return whether a text can be joined with its document, the text it is based on, and what
     the document is now."""
     if document is None:
-        return kept.base_revision == 0, b"", b""
+        return kept.base_revision == 0 or kept.action is Action.DELETE, b"", b""
     current = revisions.content(document.content_key, document.digest)
     base: bytes | None = None if kept.base_revision else b""
     change = revisions.change(document.id, kept.base_revision)
