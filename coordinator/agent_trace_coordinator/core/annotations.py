@@ -7,8 +7,9 @@ again when a deleted document is restored.
 from __future__ import annotations
 
 from agent_trace_protocol import Annotate, InvalidRequest, check_description, parse_tag
-from agent_trace_protocol.limits import TAGS_MAX
+from agent_trace_protocol.limits import DESCRIPTION_LENGTH_MAX, TAGS_MAX
 
+from .quoting import quoted
 from .records import Annotation
 from .state import DocumentState
 
@@ -44,5 +45,7 @@ def annotation_after(
     )
     words = [f"+{tag}" for tag in sorted(after - tags)] + [f"-{tag}" for tag in sorted(removed)]
     if told != description:
-        words.append(f"described as: {told}" if told else "no description")
+        words.append(
+            f"described as {quoted(told, DESCRIPTION_LENGTH_MAX)}" if told else "no description"
+        )
     return made, " ".join(words)
