@@ -335,7 +335,7 @@ def test_a_document_that_is_in_the_way_stays() -> None:
     desk = desk_with_trace()
     user = desk.member("you", Actor.USER)
     user.do(Put("Context.md", b"mine\n"), confirm=True)
-    user.put("logs", "not a folder\n")
+    user.do(Put("logs", b"not a folder\n"), confirm=True)
     user.put("note.md", "one\n")
     desk.refresh()
     assert member_text(desk, "Context.md") == "mine\n"

@@ -143,6 +143,9 @@ def test_an_agent_can_not_confirm_even_what_it_may_do_anyway() -> None:
     [
         *("AGENT-TRACE.md", "context.md", "Context.MD", "running_summary.md"),
         "logs/planner-ft4r64pbqciynbilqrzzeqcnla.md",
+        # Nor may one of them become a folder, or the folder of the logs a document.
+        *("context.md/a.md", "AGENT-TRACE.MD/a/b", "Running_Summary.md/a", "logs", "LOGS"),
+        "logs/planner-ft4r64pbqciynbilqrzzeqcnla.md/a",
     ],
 )
 def test_generated_files_are_protected_by_what_they_are(path: str) -> None:

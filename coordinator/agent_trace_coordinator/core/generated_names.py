@@ -1,6 +1,7 @@
 """The names of the documents that the coordinator writes: by them they are protected.
 
-A path is one of these by what it is, registered or not, so nobody can be first to take the name.
+A path is one of these by what it is, registered or not, so nobody can be first to take the name,
+nor to lie below it: a document is not a folder.
 """
 
 from __future__ import annotations
@@ -25,16 +26,17 @@ _GENERATED: Final = frozenset({GUIDE_PATH.lower(), CONTEXT_PATH, SUMMARY_PATH})
 
 # The parts of a long log are numbered from 2.
 _LOG_PATH: Final = re.compile(
-    r"logs/[a-z0-9._-]+-(?:[a-z2-7]{26}|commands)(?:\.[0-9]{1,9})?\.md", re.ASCII
+    r"logs/[a-z0-9._-]+-(?:[a-z2-7]{26}|commands)(?:\.[0-9]{1,9})?\.md(?:/.*)?", re.ASCII
 )
 
 
 def protecting_type(path: str) -> DocumentType | None:
     """Return the type that a path has by what it is: a generated file, registered or not."""
     folded = fold_path(path)
-    if folded in _GENERATED:
+    if folded.partition("/")[0] in _GENERATED:
         return DocumentType.CONTEXT
-    return DocumentType.LOG if _LOG_PATH.fullmatch(folded) else None
+    # The folder of the logs too: a document of that name would leave no place for them.
+    return DocumentType.LOG if folded == "logs" or _LOG_PATH.fullmatch(folded) else None
 
 
 def log_path(name: str, session: str, *, one_shot: bool, part: int = 1) -> str:
