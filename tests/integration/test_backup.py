@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
+import sqlite3
 import subprocess
 import sys
+import tarfile
+from contextlib import closing
 from pathlib import Path
 from random import Random
 
@@ -108,3 +113,59 @@ def test_the_commands_say_what_they_did(archive: Path, tmp_path: Path) -> None:
     assert unasked.returncode == 1 and "nothing was changed" in unasked.stderr
     assert run("repair", "--store", root, "--yes").returncode == 0
     assert run("doctor", "--store", root).returncode == 0
+
+
+def test_what_was_set_aside_under_a_name_that_is_no_text_is_backed_up_too(tmp_path: Path) -> None:
+    root = tmp_path / "store"
+    with running(root) as coordinator, Peer(coordinator.endpoint).opened() as peer:
+        peer.do(Put("a.md", b"text\n"), durability=Durability.GIT)
+        aside = root / ".agent-trace" / "quarantine" / "17-ab-d.md"
+        aside.mkdir(mode=0o700)
+        odd = os.fsencode(aside) + b"/\xff%ff"
+        with open(odd, "wb") as file:
+            file.write(b"kept\n")
+        os.chmod(odd, 0o644)
+        # As it was, in a directory that nobody else can enter.
+        assert look(Store(root), nothing, served=True).findings == []
+        back_up(Store(root), tmp_path / "backup", nothing)
+    restore_backup(tmp_path / "backup", tmp_path / "restored", nothing)
+    with open(odd.replace(b"/store/", b"/restored/"), "rb") as file:
+        assert file.read() == b"kept\n"
+
+
+def test_a_state_db_with_a_trigger_of_somebody_else_is_neither_healthy_nor_backed_up(
+    archive: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "store"
+    restore_backup(archive, root, nothing)
+    with closing(sqlite3.connect(root / ".agent-trace" / "state.db")) as connection:
+        connection.execute(
+            "CREATE TRIGGER loss AFTER INSERT ON journal BEGIN DELETE FROM journal; END"
+        )
+    findings = look(Store(root), nothing, served=False).findings
+    assert "'loss'" in findings[0].what
+    with pytest.raises(CorruptStore, match="'loss'"):
+        back_up(Store(root), tmp_path / "backup", nothing)
+
+
+def test_a_backup_without_settings_is_not_restored_as_half_a_store(
+    archive: Path, tmp_path: Path
+) -> None:
+    without = tmp_path / "without"
+    with tarfile.open(archive) as whole, tarfile.open(without, "w:gz") as made:
+        for entry in whole:
+            content = whole.extractfile(entry)
+            assert content is not None
+            data = content.read()
+            if entry.name == "manifest.json":
+                manifest = json.loads(data)
+                manifest["members"] = [
+                    each for each in manifest["members"] if each["name"] != "config.toml"
+                ]
+                data = json.dumps(manifest).encode()
+                entry.size = len(data)
+            if entry.name != "config.toml":
+                made.addfile(entry, io.BytesIO(data))
+    with pytest.raises(CorruptStore, match="lacks config.toml"):
+        restore_backup(without, tmp_path / "restored", nothing)
+    assert not (tmp_path / "restored").exists()

@@ -156,6 +156,7 @@ def test_a_running_coordinator_pushes_by_itself_and_says_how_far(
         "file:///a\nb",
         "",
         "https://host/" + "x" * 1000,
+        "file:///srv/\u202egit.a",
     ],
 )
 def test_what_can_be_no_mirror_is_refused(store: Store, url: str) -> None:

@@ -18,6 +18,7 @@ import zlib
 from contextlib import closing
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 import msgspec
 
@@ -57,6 +58,7 @@ class Member(msgspec.Struct, frozen=True):
     """A file of the archive."""
 
     name: str
+    """Its bytes, percent-encoded: what was set aside may have a name that is no text."""
     size: int
     digest: str
     """BLAKE2b-256, in hexadecimal digits."""
@@ -151,7 +153,7 @@ def _pack(making: Path, archive: Path, operations: int, tell: Tell) -> None:
     members: list[Member] = []
     for file in files:
         name = file.relative_to(making).as_posix()
-        members.append(Member(name, file.stat().st_size, _digest(file)))
+        members.append(Member(_encoded(name), file.stat().st_size, _digest(file)))
     manifest = Manifest(ARCHIVE_FORMAT, __version__, operations, tuple(members))
     data = msgspec.json.format(msgspec.json.encode(manifest), indent=1)
     descriptor = os.open(archive, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -163,8 +165,13 @@ def _pack(making: Path, archive: Path, operations: int, tell: Tell) -> None:
         for done, (file, member) in enumerate(zip(files, members, strict=True)):
             tell("packing", done, len(files))
             with file.open("rb") as content:
-                tar.addfile(_entry(member.name, member.size), content)
+                name = file.relative_to(making).as_posix()
+                tar.addfile(_entry(name, member.size), content)
     tell("packing", len(files), len(files))
+
+
+def _encoded(name: str) -> str:
+    return quote(os.fsencode(name))
 
 
 def _entry(name: str, size: int) -> tarfile.TarInfo:
@@ -237,8 +244,12 @@ def _unpack(archive: Path, own: Path, tell: Tell) -> Manifest:
             if manifest.format > ARCHIVE_FORMAT:
                 raise StoreInvalid(f"{archive} was made by a newer version; upgrade agent-trace")
             due = {each.name: each for each in manifest.members}
+            for name in (STATE, CONFIG):
+                if name not in due:
+                    # Without its settings a directory is not a store.
+                    raise CorruptStore(f"{archive} lacks {name}")
             for entry in iter(tar.next, None):
-                member = due.pop(entry.name, None)
+                member = due.pop(_encoded(entry.name), None)
                 if member is None or not entry.isreg() or entry.size != member.size:
                     raise CorruptStore(f"{archive} holds {entry.name!r}, which it does not name")
                 _unpack_file(tar, entry, member, own)
@@ -253,11 +264,11 @@ def _unpack(archive: Path, own: Path, tell: Tell) -> Manifest:
 
 
 def _unpack_file(tar: tarfile.TarFile, entry: tarfile.TarInfo, member: Member, own: Path) -> None:
-    folder, _, rest = member.name.partition("/")
-    named = member.name in (STATE, BUNDLE, CONFIG)
+    folder, _, rest = entry.name.partition("/")
+    named = entry.name in (STATE, BUNDLE, CONFIG)
     if not named and (folder not in FOLDERS or not rest or ".." in rest.split("/")):
-        raise CorruptStore(f"a backup holds no {member.name!r}")
-    target = own / member.name
+        raise CorruptStore(f"a backup holds no {entry.name!r}")
+    target = own / entry.name
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     content = tar.extractfile(entry)
     assert content is not None

@@ -288,9 +288,14 @@ def private_paths(store: Store) -> Iterator[tuple[Path, int]]:
         yield directory, 0o700
     for directory in (store.keys, store.quarantine, store.drafts, store.run / "sessions"):
         if directory.is_dir():
-            for file in sorted(directory.rglob("*")):
-                if file.is_file() and not file.is_symlink():
+            for file in sorted(directory.iterdir()):
+                if file.is_symlink():
+                    continue
+                if file.is_file():
                     yield file, 0o600
+                elif file.is_dir():
+                    # One that was set aside keeps what is in it as it was, and nobody gets there.
+                    yield file, 0o700
 
 
 def _machine(store: Store) -> Iterator[Finding]:

@@ -33,7 +33,7 @@ from .commit_ids import CommitIds
 from .index import Index
 from .journal import Journal
 from .salvage import is_log_cut
-from .schema import SCHEMA_VERSION, connect, translate
+from .schema import SCHEMA_VERSION, connect, foreign_objects, translate
 
 __all__ = ["OWN_TABLES", "JournalReport", "check_journal"]
 
@@ -114,6 +114,11 @@ def _check_file(connection: sqlite3.Connection, report: JournalReport) -> bool:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version != SCHEMA_VERSION:
         report.problems.append(f"state.db has format {version}, not {SCHEMA_VERSION}")
+        return False
+    if foreign := foreign_objects(connection):
+        report.problems.append(
+            f"state.db has other tables than it is made with: {foreign[0][:100]!r}"
+        )
         return False
     found = [text for (text,) in connection.execute("PRAGMA integrity_check(10)")]
     if found != ["ok"]:

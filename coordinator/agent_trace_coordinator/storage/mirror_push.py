@@ -54,14 +54,16 @@ def check_address(address: str) -> str:
     Raises:
         StoreInvalid: it is not of a form that is accepted; the message says which are.
     """
-    if len(address) > ADDRESS_LENGTH_MAX or _ADDRESS.fullmatch(address) is None:
+    # Printable, for it is shown: what reorders a line could pass for another address.
+    seen = len(address) <= ADDRESS_LENGTH_MAX and address.isprintable()
+    if not seen or _ADDRESS.fullmatch(address) is None:
         if re.match(r"[a-z]+://[^/@]*:[^/@]*@", address):
             raise StoreInvalid(
                 "an address with a password in it is not kept; let ssh, or a netrc file for https, "
                 "know the password"
             )
         raise StoreInvalid(
-            f"{address[:100]!r} can not be a mirror; an address is file:///path, "
+            f"{ascii(address[:100])} can not be a mirror; an address is file:///path, "
             "ssh://user@host/path or https://host/path, without blanks"
         )
     return address

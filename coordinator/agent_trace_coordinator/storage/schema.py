@@ -25,6 +25,7 @@ __all__ = [
     "copy_database",
     "create_tables",
     "decode",
+    "foreign_objects",
     "prepare_to_write",
     "translate",
 ]
@@ -172,6 +173,20 @@ def create_tables(connection: sqlite3.Connection) -> None:
     connection.executescript(
         f"BEGIN IMMEDIATE;{_TABLES}PRAGMA user_version={SCHEMA_VERSION};COMMIT;"
     )
+
+
+def foreign_objects(connection: sqlite3.Connection) -> list[str]:
+    """Return what is in a database that is not exactly as `create_tables` makes it, by name.
+
+    A trigger that somebody put there would run with each write, and could undo it.
+    """
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as own:
+        create_tables(own)
+        due, found = (
+            set(each.execute("SELECT name, type, tbl_name, sql FROM sqlite_schema"))
+            for each in (own, connection)
+        )
+    return sorted({str(name) for name, *_ in due ^ found})
 
 
 def copy_database(path: Path, target: Path) -> None:
