@@ -70,13 +70,17 @@ def puts(count: int) -> list[Entry]:
     )
 
 
-def run_git(root: Path, *arguments: str, directory: str = ".agent-trace/repo") -> str:
+def run_git(
+    root: Path, *arguments: str, directory: str = ".agent-trace/repo", input: str = ""
+) -> str:
     environment = {"PATH": os.environ["PATH"], "GIT_CONFIG_NOSYSTEM": "1", "HOME": "/nonexistent"}
     environment |= {"GIT_CONFIG_GLOBAL": "/dev/null"}
     for role in ("AUTHOR", "COMMITTER"):
         environment |= {f"GIT_{role}_NAME": "x", f"GIT_{role}_EMAIL": "x@x.invalid"}
     command = ["git", f"--git-dir={root / directory}", *arguments]
-    done = subprocess.run(command, env=environment, capture_output=True, check=False, text=True)
+    done = subprocess.run(
+        command, env=environment, capture_output=True, check=False, text=True, input=input
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -465,6 +469,79 @@ def test_a_branch_moved_by_somebody_else_is_noticed_at_the_checkpoint(
     assert history.commit(journal[2:]) == rest
     history.checkpoint()
     assert run_git(root, "rev-parse", "main").strip() == rest[-1][1]
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        [(Action.PUT, "d/1.md", "", b"other\n")],
+        [(Action.CREATE, "e/new.md", "", b"new\n")],
+        [(Action.DELETE, "d/1.md", "", b"")],
+        [(Action.MOVE, "d/9.md", "d/1.md", b"one\n")],
+        [(Action.DELETE, "d/1.md", "", b""), (Action.CREATE, "d/1.md/in.md", "", b"in\n")],
+    ],
+)
+def test_a_commit_that_lacks_what_it_says_is_made_again(
+    root: Path, open_history: OpenHistory, last: list[tuple[Action, str, str, bytes]]
+) -> None:
+    """A fast-import whose input failed inside a commit moves the branch to what it had of it."""
+    journal = entries([[(Action.CREATE, "d/1.md", "", b"one\n")], SessionClosed("closed"), last])
+    history = open_history()
+    history.start()
+    commits = history.commit(journal)
+    history.close()
+    history = open_history()
+    assert history.start() == 3, "as it is it counts"
+    history.close()
+    raw = run_git(root, "cat-file", "commit", "main")
+    tree = run_git(root, "rev-parse", "main^^{tree}").strip()
+    cut = f"tree {tree}{raw[45:]}"
+    id = run_git(root, "hash-object", "-t", "commit", "-w", "--stdin", input=cut).strip()
+    ref_of(root).write_text(f"{id}\n", encoding="ascii")
+
+    history = open_history(commits[:2])
+    assert history.start() == 2
+    assert history.commit(journal[2:]) == commits[2:]
+    history.close()
+    assert run_git(root, "rev-parse", "main").strip() == commits[2][1]
+
+
+def test_what_was_durable_is_not_taken_back_because_nothing_can_be_read_for_a_while(
+    root: Path, open_history: OpenHistory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = puts(3)
+    history = open_history()
+    history.start()
+    commits = history.commit(journal)
+    history.checkpoint()
+    standing = ref_of(root).read_bytes()
+    real_open = os.open
+
+    def open_no_ref(path: object, flags: int, *rest: object, **named: object) -> int:
+        if str(path).endswith("heads/main"):
+            raise OSError(errno.EMFILE, "too many open files")
+        return real_open(path, flags, *rest, **named)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", open_no_ref)
+        with pytest.raises(GitFailed, match="too many open files"):
+            history.start()
+    with monkeypatch.context() as patch:
+        patch.setattr(git_module.ObjectReader, "read", lambda self, name: None)
+        for _ in range(git_module.SETBACKS_MAX):
+            with pytest.raises(GitFailed, match="where 3 was durable"):
+                history.start()
+    assert ref_of(root).read_bytes() == standing
+    assert history.start() == 3
+
+    # What stays unreadable is damage, and all is made again.
+    with monkeypatch.context() as patch:
+        patch.setattr(git_module.ObjectReader, "read", lambda self, name: None)
+        for _ in range(git_module.SETBACKS_MAX):
+            with pytest.raises(GitFailed):
+                history.start()
+        assert history.start() == 0
+    assert history.commit(journal) == commits
 
 
 def test_a_damaged_commit_is_never_built_upon(root: Path, open_history: OpenHistory) -> None:

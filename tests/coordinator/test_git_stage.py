@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 
 import anyio
+import msgspec
 import pytest
 
 from agent_trace_coordinator.core.records import Record, SessionClosed
@@ -98,6 +99,53 @@ async def test_a_restart_of_git_is_one_line_of_the_log_with_the_reason(
             None,
         )
     ]
+
+
+class _Forgetful(_Failing):
+    """A history that had a commit durably, and after a failure has none."""
+
+    def commit(self, entries: list[Entry]) -> list[tuple[int, str]]:
+        assert self.at == entries[0].record.seq - 1, "commits follow on each other"
+        if not entries[1:] and entries[0].record.seq == 2 and self.commits_left:
+            self.commits_left, self.at = 0, 0
+            raise GitFailed("the repository is damaged")
+        self.at = entries[-1].record.seq
+        return super().commit(entries)
+
+    at = 0
+
+
+async def test_a_commit_that_git_has_lost_is_not_shown_until_it_is_made_again() -> None:
+    second = msgspec.structs.replace(ENTRY, record=msgspec.structs.replace(ENTRY.record, seq=2))
+    shown: list[int] = []
+
+    class Rows(_Rows):
+        def entries(self, first: int, limit: int | None = None) -> Iterator[Entry]:
+            return iter([ENTRY, second][first - 1 :])
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            history = _Forgetful(0, 0)
+
+            def moved() -> None:
+                shown.append(stage.git_seq)
+                if stage.git_seq == 1 and not history.commits_left and len(shown) == 1:
+                    history.commits_left = 1
+                    stage.add([second])
+                    stage.want(2)
+                elif stage.git_seq == 2:
+                    tasks.cancel_scope.cancel()
+
+            def committed(commits: list[tuple[int, str]]) -> None:
+                if len(shown) == 1:
+                    assert stage.git_seq == 0, "what is lost is not said to be in git"
+
+            stage = GitStage(history, Rows(), 0, on_committed=committed, on_progress=moved)
+            stage.add([ENTRY])
+            stage.want(1)
+            await stage.run()
+
+    assert shown == [1, 2]
 
 
 async def test_the_traceback_is_a_detail(caplog: pytest.LogCaptureFixture) -> None:

@@ -518,11 +518,11 @@ _DOMAINS: Final = {
 def _compare_commit(line: Line, author: str, message: str) -> str:
     """Return how a commit differs from its record; empty if it does not."""
     record = line.record
-    domain = _DOMAINS[record.actor]
     seconds = record.time_ms // 1000
-    who = f"{record.author} <{record.author}@{domain}>"
     if record.actor is Actor.SYSTEM:
         who = "agent-trace <coordinator@agent-trace.invalid>"
+    else:
+        who = f"{record.author} <{record.author}@{_DOMAINS[record.actor]}>"
     if author != f"{who} {seconds} +0000":
         return f"its author is {author}"
     try:

@@ -163,6 +163,8 @@ class GitStage:
         self._drop_window()
         try:
             self._committed_seq = await self._run(self._history.start)
+            # A damaged repository has less than it had: what it lacks is no commit to show.
+            self.git_seq = min(self.git_seq, self._committed_seq)
         except (GitFailed, OSError) as error:
             if str(error) != self.failure:
                 _log.warning("git can not be started: %s", _line(error))

@@ -61,6 +61,10 @@ IMPORT_BYTES_MAX: Final = 1024 * 1024 * 1024
 
 _LOG: Final = logging.getLogger("agent_trace.git")
 
+SETBACKS_MAX: Final = 3
+"""Starts that fail rather than put the branch back behind what was durable in this life: a git that
+gets no file or no memory says of every object that it is missing. After that it is believed."""
+
 _FOREIGN_REFS: Final = "refs/agent-trace/foreign"
 
 _FAST_IMPORT: Final = ("fast-import", "--quiet", "--done", "--date-format=raw")
@@ -124,6 +128,8 @@ class GitHistory:
         self._checkpoints = 0
         self._synced: set[str] = set()
         self._suspects: set[str] = set()
+        self._durable_seq = 0
+        self._setbacks = 0
 
     # ---- the port ---------------------------------------------------------------------------
 
@@ -286,6 +292,13 @@ class GitHistory:
         current = read_ref(self._directory, self._ref)
         with ObjectReader(self._runner, self._answer_seconds) as objects:
             found = find_head(current, self._known_commits, objects.read)
+        doubtful = current and found.seq < self._durable_seq
+        if doubtful and self._setbacks < SETBACKS_MAX:
+            self._setbacks += 1
+            raise GitFailed(
+                f"git finds operation {found.seq} only, where {self._durable_seq} was durable; it "
+                "is asked again before the branch is put back"
+            )
         if found.foreign:
             _LOG.warning("commit %s on the branch is not ours; kept aside", current)
             write_ref(self._directory, f"{_FOREIGN_REFS}/{current}", current)
@@ -298,6 +311,7 @@ class GitHistory:
         self._synced = set()
         self._sync_repository()
         self._head, self._seq = found.commit, found.seq
+        self._durable_seq, self._setbacks = found.seq, 0
         self._started = True
         return self._seq
 
@@ -370,6 +384,7 @@ class GitHistory:
         sync_directory((self._directory / self._ref).parent)
         self._synced = set(os.listdir(self._packs))
         self._ahead = False
+        self._durable_seq = self._seq
         self._checkpoints += 1
         if self._checkpoints >= CHECKPOINTS_MAX or self._imported_bytes >= IMPORT_BYTES_MAX:
             self._end_import()

@@ -7,6 +7,7 @@ the directory that a new ref lies in. Nothing here follows a symlink.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -17,7 +18,10 @@ from typing import Final
 
 import msgspec
 
+from agent_trace_coordinator.core.records import Changed, Record
+
 from .escaping import ForeignCommit
+from .git_trees import has_changes
 from .trailers import parse_trailers
 
 __all__ = [
@@ -53,6 +57,9 @@ _COMMIT_ID: Final = re.compile(r"[0-9a-f]{40}", re.ASCII)
 _LITTER: Final = re.compile(
     r".+\.lock|(?:tmp_|\.tmp-).+|fast_import_crash_[0-9]+|.+\.rewriting", re.ASCII
 )
+_NOTHING_THERE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO})
+"""Errors of opening by which a path names nothing, or nothing that can be a file."""
+
 _HEADER: Final = re.compile(
     rb"tree ([0-9a-f]{40})\n(?:parent ([0-9a-f]{40})\n)?author [^\n]+\ncommitter [^\n]+\n\n"
 )
@@ -108,11 +115,17 @@ def write_file(path: Path, data: bytes) -> None:
 
 
 def _read_file(path: Path, size_max: int) -> bytes | None:
-    """Return a small regular file's bytes; None if there is nothing of that kind."""
+    """Return a small regular file's bytes; None if there is nothing of that kind.
+
+    Raises:
+        OSError: it can not be read now, which says nothing about what is there.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return None
+    except OSError as error:
+        if error.errno in _NOTHING_THERE:
+            return None
+        raise
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode) or status.st_size > size_max:
@@ -175,7 +188,11 @@ def _begins_with(path: Path, start: bytes) -> bool:
 
 
 def read_ref(git_directory: Path, name: str) -> str:
-    """Return the commit id a ref holds; empty if there is none or it is garbage."""
+    """Return the commit id a ref holds; empty if there is none or it is garbage.
+
+    Raises:
+        OSError: it can not be read now.
+    """
     path = git_directory / name
     if os.path.lexists(path):
         # A loose ref hides a packed one, whatever it holds.
@@ -234,6 +251,7 @@ class _Commit(msgspec.Struct, frozen=True):
     tree: str
     parent: str
     seq: int
+    record: Record
 
 
 def object_id(kind: bytes, data: bytes) -> str:
@@ -250,12 +268,16 @@ def find_head(
 
     `current` is where the branch stands; it is kept if it is ours, that is, if it is a commit that
     `known` names (newest first) or descends from one through nothing but commits like ours. Else,
-    or if `known` names newer ones, the newest of those that is whole.
+    or if `known` names newer ones, the newest of those that is whole. A last commit that
+    lacks part of its operation does not count.
     """
     seq, foreign = 0, False
     if current:
         try:
             seq = _seq_of_ours(current, known(), read)
+            last = _last_complete(current, known(), read) if seq else current
+            if last != current:
+                current, seq = last, seq - 1 if last and _is_whole(last, seq - 1, read) else 0
         except ForeignCommit:
             foreign = True
     for known_seq, commit in known():
@@ -264,6 +286,25 @@ def find_head(
         if _is_whole(commit, known_seq, read):
             return FoundHead(commit, known_seq, foreign)
     return FoundHead(current if seq else "", seq, foreign)
+
+
+def _last_complete(current: str, known: Iterable[tuple[int, str]], read: ReadObject) -> str:
+    """Return `current`, or its parent if its tree lacks what its message says.
+
+    A fast-import whose standard input fails in the middle of a commit takes that for the commit's
+    end, and moves the branch to it. So it can only be the last one, and one that it never answered
+    for, which the journal does not name.
+    """
+    found = _read_commit(current, read)
+    if found is None or not isinstance(found.record.body, Changed):
+        return current
+    for seq, commit in known:
+        if seq <= found.seq:
+            if commit == current:
+                return current
+            break
+    complete = has_changes(found.tree, found.record.body, read)
+    return current if complete else found.parent
 
 
 def _seq_of_ours(current: str, known: Iterable[tuple[int, str]], read: ReadObject) -> int:
@@ -320,4 +361,5 @@ def _read_commit(commit: str, read: ReadObject) -> _Commit | None:
     except UnicodeDecodeError as error:
         raise ForeignCommit(f"{commit} is not in UTF-8") from error
     parent = (header[2] or b"").decode("ascii")
-    return _Commit(header[1].decode("ascii"), parent, parse_trailers(message).record.seq)
+    record = parse_trailers(message).record
+    return _Commit(header[1].decode("ascii"), parent, record.seq, record)
