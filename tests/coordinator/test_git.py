@@ -26,7 +26,7 @@ from agent_trace_coordinator.core.records import (
     encode_record,
 )
 from agent_trace_coordinator.errors import GitFailed
-from agent_trace_coordinator.storage import git
+from agent_trace_coordinator.storage import git, git_process
 from agent_trace_coordinator.storage import git as git_module
 from agent_trace_coordinator.storage.base import Entry
 from agent_trace_coordinator.storage.git import GitHistory
@@ -527,7 +527,7 @@ def test_what_was_durable_is_not_taken_back_because_nothing_can_be_read_for_a_wh
         with pytest.raises(GitFailed, match="too many open files"):
             history.start()
     with monkeypatch.context() as patch:
-        patch.setattr(git_module.ObjectReader, "read", lambda self, name: None)
+        patch.setattr(git_process.ObjectReader, "read", lambda self, name: None)
         for _ in range(git_module.SETBACKS_MAX):
             with pytest.raises(GitFailed, match="where 3 was durable"):
                 history.start()
@@ -536,7 +536,7 @@ def test_what_was_durable_is_not_taken_back_because_nothing_can_be_read_for_a_wh
 
     # What stays unreadable is damage, and all is made again.
     with monkeypatch.context() as patch:
-        patch.setattr(git_module.ObjectReader, "read", lambda self, name: None)
+        patch.setattr(git_process.ObjectReader, "read", lambda self, name: None)
         for _ in range(git_module.SETBACKS_MAX):
             with pytest.raises(GitFailed):
                 history.start()

@@ -29,6 +29,7 @@ from agent_trace_coordinator.core.records import (
 )
 from agent_trace_coordinator.core.trace_state import is_generated
 from agent_trace_coordinator.storage.escaping import ForeignCommit
+from agent_trace_coordinator.storage.packing import unpack
 from agent_trace_coordinator.storage.trailers import CommitTrailers, parse_trailers
 from agent_trace_protocol import Actor, Committed, Put, Refused
 from crash.history import Answer, decode_call
@@ -177,9 +178,13 @@ class Checker:
             for change in body.changes:
                 if protecting_type(change.path) is None:
                     self.accuse(f"operation {record.seq} writes {change.path}, which is not ours")
-                (data,) = connection.execute(
+                (packed,) = connection.execute(
                     "SELECT data FROM content WHERE key = ?", (change.content_key,)
                 ).fetchone()
+                data = unpack(packed, change.digest)
+                if data is None:
+                    self.accuse(f"content {change.content_key} is not what any record says")
+                    continue
                 log = change.path.startswith("logs/")
                 if log and not data.startswith(self._generated.get(change.path, b"")):
                     self.accuse(f"operation {record.seq} changes what {change.path} had said")
@@ -415,7 +420,7 @@ class Checker:
                 digest = digests.pop(key, None)
                 if digest is None and self._disk_may_fail:
                     continue  # of a file that the coordinator kept
-                if digest is None or hashlib.blake2b(data, digest_size=32).digest() != digest:
+                if digest is None or unpack(data, digest) is None:
                     self.accuse(f"content {key} is not what any record says")
         for key in list(digests)[:3]:
             self.accuse(f"content {key} is gone")

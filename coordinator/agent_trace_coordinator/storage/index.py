@@ -21,7 +21,6 @@ from agent_trace_coordinator.core.records import (
     SessionClosed,
     SessionOpened,
     chain_hash,
-    content_digest,
     content_key,
     record_digests,
     split_key,
@@ -37,6 +36,7 @@ from agent_trace_protocol import (
 )
 
 from .base import Entry
+from .packing import unpack
 from .schema import connect, decode, translate
 
 __all__ = ["Index"]
@@ -70,7 +70,9 @@ class Index:
             CorruptStore: it is gone, or is not what was recorded.
         """
         row = self._one("SELECT data FROM content WHERE key = ?", key)
-        if row is None or not isinstance(row[0], bytes) or content_digest(row[0]) != digest:
+        data = None if row is None else row[0]
+        content = unpack(data, digest) if isinstance(data, bytes) else None
+        if content is None:
             what = f"the content {key} (operation {key // _PER_RECORD})"
             if self._one("SELECT key FROM lost WHERE key = ?", key) is not None:
                 raise CorruptStore(f"{what} was lost: no repair found it anywhere")
@@ -78,7 +80,7 @@ class Index:
                 f"{what} is damaged; what can be verified can still be read; "
                 "stop the coordinator and run `agent-trace repair`"
             )
-        return row[0]
+        return content
 
     def change(self, document: int, revision: int) -> tuple[Record, Change] | None:
         """Return the record and the change that made a document's revision."""
@@ -322,9 +324,10 @@ class Index:
                         "SELECT key, data FROM content WHERE key >= ? AND key < ? ORDER BY key",
                         (seq * _PER_RECORD, (seq + 1) * _PER_RECORD),
                     ):
-                        if content_digest(data) != digests.get(key):
+                        content = unpack(data, digests.get(key, b""))
+                        if content is None:
                             raise CorruptStore(f"content {key} does not match its hash")
-                        contents.append((key, data))
+                        contents.append((key, content))
                 yield Entry(record, encoded, chain, tuple(contents), gone & digests.keys())
         except sqlite3.Error as error:
             raise translate(error) from error

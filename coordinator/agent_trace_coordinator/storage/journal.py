@@ -45,6 +45,7 @@ from agent_trace_coordinator.core.records import (
     split_key,
 )
 from agent_trace_coordinator.core.state import DocumentState, Rules, State
+from agent_trace_coordinator.core.trace_state import is_generated
 from agent_trace_coordinator.errors import (
     CorruptStore,
     JournalFailed,
@@ -54,6 +55,7 @@ from agent_trace_coordinator.errors import (
 
 from .base import Entry
 from .lease_rows import LeaseRows, load_leases
+from .packing import pack
 from .schema import SCHEMA_VERSION, connect, create_tables, decode, prepare_to_write, translate
 from .trace_rows import StatementRows, load_trace
 
@@ -343,7 +345,10 @@ class Journal:
                 path = body.path if isinstance(body, LeaseGranted) else None
                 notes.append((record.seq, session, record.author, str(action), path))
             if isinstance(body, Changed):
-                contents.extend(entry.contents)
+                if is_generated(record):
+                    contents.extend((key, pack(content)) for key, content in entry.contents)
+                else:
+                    contents.extend(entry.contents)
                 base = content_key(record.seq, 0)
                 for index, change in enumerate(body.changes):
                     changes.append(

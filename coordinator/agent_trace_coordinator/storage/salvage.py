@@ -19,7 +19,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from agent_trace_coordinator.core.records import content_digest, split_key
+from agent_trace_coordinator.core.records import split_key
+
+from .packing import unpack
 
 __all__ = ["Salvage", "is_log_cut"]
 
@@ -84,8 +86,9 @@ class Salvage:
             row = self._row(self._views[view], number, offset)
             if row is not None and len(row[1]) == 2:
                 data = row[1][1]
-                if isinstance(data, bytes) and content_digest(data) == digest:
-                    return data
+                content = unpack(data, digest) if isinstance(data, bytes) else None
+                if content is not None:
+                    return content
         return None
 
     def content_keys(self) -> frozenset[int]:

@@ -53,7 +53,7 @@ CREATE UNIQUE INDEX journal_request ON journal (session, request) WHERE request 
 
 CREATE TABLE content (
     key INTEGER PRIMARY KEY,      -- core.records.content_key
-    data BLOB NOT NULL
+    data BLOB NOT NULL            -- as it is, or of what is generated: packed, see `packing`
 ) STRICT;
 
 CREATE TABLE change (
