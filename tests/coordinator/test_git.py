@@ -517,6 +517,9 @@ def test_what_was_durable_is_not_taken_back_because_nothing_can_be_read_for_a_wh
     standing = ref_of(root).read_bytes()
     real_open = os.open
 
+    def read_nothing(reader: git_process.ObjectReader, name: str) -> None:
+        """Say that an object is missing."""
+
     def open_no_ref(path: object, flags: int, *rest: object, **named: object) -> int:
         if str(path).endswith("heads/main"):
             raise OSError(errno.EMFILE, "too many open files")
@@ -527,7 +530,7 @@ def test_what_was_durable_is_not_taken_back_because_nothing_can_be_read_for_a_wh
         with pytest.raises(GitFailed, match="too many open files"):
             history.start()
     with monkeypatch.context() as patch:
-        patch.setattr(git_process.ObjectReader, "read", lambda self, name: None)
+        patch.setattr(git_process.ObjectReader, "read", read_nothing)
         for _ in range(git_module.SETBACKS_MAX):
             with pytest.raises(GitFailed, match="where 3 was durable"):
                 history.start()
@@ -536,7 +539,7 @@ def test_what_was_durable_is_not_taken_back_because_nothing_can_be_read_for_a_wh
 
     # What stays unreadable is damage, and all is made again.
     with monkeypatch.context() as patch:
-        patch.setattr(git_process.ObjectReader, "read", lambda self, name: None)
+        patch.setattr(git_process.ObjectReader, "read", read_nothing)
         for _ in range(git_module.SETBACKS_MAX):
             with pytest.raises(GitFailed):
                 history.start()

@@ -33,6 +33,7 @@ class Totals:
         self.judged_afresh = 0
         self.leases = [0, 0, 0, 0]
         self.files = [0, 0]
+        self.generated = 0
 
     def add(self, report: Report) -> None:
         self.simulated_seconds += report.seconds
@@ -40,6 +41,7 @@ class Totals:
         self.lives += report.lives
         self.judged_afresh += report.refused_then_done
         self.leases = [sum(each) for each in zip(self.leases, report.leases, strict=True)]
+        self.generated += report.generated
         self.files = [sum(each) for each in zip(self.files, report.files, strict=True)]
 
     def __str__(self) -> str:
@@ -52,7 +54,8 @@ class Totals:
             f"{self.judged_afresh} refusals whose late repetition was judged afresh; "
             f"{granted} leases, {written} writes under one, {stale} that came too late, 0 beside "
             f"another holder; {unlocked} writes by an unlock, 0 after its end; "
-            f"{self.files[0]} changes of files adopted, {self.files[1]} refused and kept, 0 lost"
+            f"{self.files[0]} changes of files adopted, {self.files[1]} refused and kept, 0 lost; "
+            f"{self.generated} revisions of generated documents"
         )
 
 

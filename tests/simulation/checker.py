@@ -27,6 +27,7 @@ from agent_trace_coordinator.core.records import (
     decode_record,
 )
 from agent_trace_coordinator.core.state import Rules, State
+from agent_trace_coordinator.core.trace_state import is_generated
 from agent_trace_protocol import (
     AcquireLease,
     Actor,
@@ -59,6 +60,7 @@ from agent_trace_protocol import (
 )
 
 from .file_oracle import FileOracle
+from .generated_oracle import GeneratedOracle
 from .lease_oracle import LEASE_RECORDS, LeaseOracle
 from .leases import followed
 from .model import (
@@ -155,6 +157,7 @@ class Checker:
         self._digest = hashlib.blake2b(digest_size=16)
         self.leases = LeaseOracle(self._candidates, self._sent_by, Violation)
         self.files = FileOracle(Violation)
+        self.generated = GeneratedOracle(Violation)
 
     @property
     def seq(self) -> int:
@@ -343,6 +346,11 @@ class Checker:
             self._once(record)
             after = self.leases.take(self._with_request(last, record), record, body)
             after = replace(after, seq=record.seq)
+        elif is_generated(record):
+            assert isinstance(body, Changed)
+            contents = dict(entry.contents)
+            after = self.generated.written(self.model, last, record, body, contents)
+            self._contents.update(contents)
         elif isinstance(body, Changed) and body.source:
             after = self.files.adopted(self.model, last, record, body, dict(entry.contents))
             self._contents.update(entry.contents)
@@ -360,6 +368,7 @@ class Checker:
             after = self._transact(last, record, body, dict(entry.contents))
         self.model.snapshots.append(after)
         self._records.append(record)
+        self.generated.happened(record)
         chain = hashlib.blake2b(self.state.chain + entry.encoded, digest_size=32).digest()
         if chain != entry.chain or (record.seq == 1 and self.state.chain != CHAIN_START):
             raise Violation(f"record {record.seq} does not match its chain")
@@ -896,6 +905,8 @@ class Checker:
         if missing:
             raise Violation(f"requests were not answered, or more than once: {missing}")
         self._compare(state)
+        if self.rules.generated:
+            self.generated.check_end(self.model.last)
         model = self.model.last.documents
         if model.keys() != state.documents.keys():
             raise Violation("the documents are not the model's")

@@ -21,6 +21,7 @@ from agent_trace_coordinator.core.invariants import check
 from agent_trace_coordinator.core.records import Entry
 from agent_trace_coordinator.core.sessions import TICK_SECONDS
 from agent_trace_coordinator.core.state import State
+from agent_trace_coordinator.core.trace_state import is_generated
 from agent_trace_coordinator.errors import JournalFull
 from agent_trace_coordinator.server.lookup import Lookup
 from agent_trace_coordinator.server.runtime import Runtime
@@ -109,7 +110,9 @@ class Coordinator:
         random: Random,
         observer: Observer,
         send: Callable[[bytes, bytes, bytes], None],
+        generating: Random,
     ) -> None:
+        """`generating` decides when the generated documents are brought up to date."""
         self.timeline = timeline
         self._clock = clock
         self._disk = disk
@@ -117,6 +120,8 @@ class Coordinator:
         self._random = random
         self._observer = observer
         self._send_to_network = send
+        self._generating = generating
+        self._refresh_due = False
         self._inbox: deque[Callable[[], None]] = deque()
         self._kill_after = -1
         self._paused = False
@@ -163,7 +168,7 @@ class Coordinator:
             on_submit=self._submitted,
             on_durable=self._durable,
             on_full=self._full,
-            on_healed=lambda: runtime.on_healed(),
+            on_healed=lambda: self._healed(process),
         )
         runtime = self.runtime = _Runtime(
             state,
@@ -188,6 +193,18 @@ class Coordinator:
         self._observer.on_started(self.life, self.timeline.now, state)
         process.soon(TICK_SECONDS, partial(self._tick, process))
         self._watcher.start()
+        self._refresh_due = False
+        self._refresh_soon(process)
+
+    def _refresh_soon(self, process: _Life) -> None:
+        """As the product's stage does: a while after something that is to be told of."""
+        if self._disk.rules.generated and not self._refresh_due:
+            self._refresh_due = True
+            process.soon(self._generating.choice((0.0, 0.05, 0.2, 2.0)), self._refresh)
+
+    def _refresh(self) -> None:
+        self._refresh_due = False
+        self.runtime.refresh_generated()
 
     def _load(self) -> State:
         state = self._disk.load(self.timeline.now)
@@ -281,9 +298,15 @@ class Coordinator:
         self._observer.on_durable(batch)
         self._maybe_killed()
         self.runtime.on_durable(batch)
+        if not all(is_generated(entry.record) for entry in batch):
+            self._refresh_soon(_Life(self, self.life))
 
     def _committed(self, commits: list[tuple[int, str]]) -> None:
         self.runtime.on_committed(commits)
+
+    def _healed(self, process: _Life) -> None:
+        self.runtime.on_healed()
+        self._refresh_soon(process)
 
     def _full(self, error: JournalFull) -> None:
         self._observer.on_full(self.timeline.now)
@@ -310,6 +333,7 @@ class Coordinator:
             and self.lookup.pending_count == 0
             and self.journal.pending_count == 0
             and self.journal.pending_bytes == 0
+            and not (self._disk.rules.generated and self.runtime.state.trace.fresh)
         )
 
 

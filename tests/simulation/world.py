@@ -54,6 +54,8 @@ class Report:
     an unlock allowed."""
     files: tuple[int, int]
     """Changes of files that were adopted, and that were refused."""
+    generated: int
+    """Revisions of generated documents."""
 
 
 class World:
@@ -70,7 +72,12 @@ class World:
         self.timeline = Timeline(stream("timeline"))
         self.clock = SimulatedClock(self.timeline)
         self.faults = FaultPlan(stream("faults"))
-        rules = replace(RULES, leases_enforced=stream("leases").random() < 0.3)
+        generated = stream("generated")
+        rules = replace(
+            RULES,
+            leases_enforced=stream("leases").random() < 0.3,
+            generated=generated.random() < 0.3,
+        )
         self.disk = Disk(rules)
         self.checker = Checker(rules, dict(FOREIGN_FILES))
         self.checker.git_failed = self.faults.git_failure > 0
@@ -83,6 +90,7 @@ class World:
             stream("coordinator"),
             self.checker,
             self._reply,
+            generated,
         )
         self.network.to_coordinator = self.coordinator.deliver
         self.network.life = lambda: self.coordinator.life
@@ -183,6 +191,7 @@ class World:
             self.checker.refused_then_done_count,
             self.checker.leases.counts,
             (self.checker.files.adopted_count, self.checker.files.refused_count),
+            self.checker.generated.count,
         )
 
     def _finished(self) -> bool:

@@ -320,7 +320,7 @@ def summary_text(state: State, digest_of: DigestOf) -> str:
     waiting = [
         f"{coarse(count)} {noun}"
         for count, noun in (
-            (len(state.drafts), "late texts kept as drafts"),
+            (len(state.drafts), "late texts kept as drafts (`agent-trace drafts`)"),
             (len(state.violations), "refused writes (`agent-trace violations`)"),
         )
         if count
@@ -342,10 +342,12 @@ def summary_text(state: State, digest_of: DigestOf) -> str:
         for entry in log_entries(record):
             if entry.revision and entry.path in state.by_path:
                 keys[entry.path] = None
-    named = (state.documents[state.by_path[path]] for path in islice(keys, 8))
+    named = [state.documents[state.by_path[path]] for path in keys]
+    # A busy store changes many notes; what was planned there comes first, else the newest.
+    named.sort(key=lambda each: each.type is not DocumentType.PLAN)
     lines += _section(
         "Key documents",
-        (f"{path_code(each.path)}@{each.revision} ({each.type.value})" for each in named),
+        (f"{path_code(each.path)}@{each.revision} ({each.type.value})" for each in named[:8]),
     )
     lines += _section(
         "Open items",

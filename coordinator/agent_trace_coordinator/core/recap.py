@@ -80,6 +80,8 @@ def show_misfit(body: Drafted) -> str:
         return "came after its lease had ended"
     if body.code is ErrorCode.LEASE_HELD:
         return "met the lease of another"
+    if not body.conflict.current:
+        return "came too late, there was no such document"
     return f"came too late, it was at {body.conflict.current} already"
 
 

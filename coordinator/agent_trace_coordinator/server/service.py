@@ -256,6 +256,11 @@ def _serve(
     def on_full(error: JournalFull) -> None:
         runtime.on_full(error)
 
+    def on_healed() -> None:
+        runtime.on_healed()
+        # What could not be written is not asked for again by anything but the next change.
+        generated.wake()
+
     def on_batch(batch: list[Entry]) -> None:
         watcher.note(batch)
         mirror.add(batch)
@@ -268,7 +273,7 @@ def _serve(
         state.seq,
         on_durable=on_durable,
         on_full=on_full,
-        on_healed=lambda: runtime.on_healed(),
+        on_healed=on_healed,
     )
     search_index = SearchIndex(store.search_db, search_source)
     stack.callback(search_index.close)
