@@ -31,7 +31,7 @@ from agent_trace_coordinator.core.trace_state import is_generated
 from agent_trace_coordinator.storage.escaping import ForeignCommit
 from agent_trace_coordinator.storage.packing import unpack
 from agent_trace_coordinator.storage.trailers import CommitTrailers, parse_trailers
-from agent_trace_protocol import Actor, Committed, Put, Refused
+from agent_trace_protocol import Actor, Committed, ErrorCode, Put, Refused
 from crash.history import Answer, decode_call
 from crash.ledger import Ledger, Session
 from crash.model import Effect, Impossible, Model
@@ -314,7 +314,9 @@ class Checker:
             drafted = isinstance(body, Drafted)
             kept = reply.error.conflict is not None and bool(reply.error.conflict.draft)
             # A refusal that counts as a violation leaves a record, and changes nothing.
-            if seq and not drafted and not isinstance(body, (Violated, Repeated)):
+            # Repeated while the disk could not be read, it is told that, not what it had come to.
+            unread = self._disk_may_fail and reply.error.code is ErrorCode.CORRUPT
+            if seq and not drafted and not unread and not isinstance(body, (Violated, Repeated)):
                 self.accuse(f"{who} was refused ({reply.error.code}), but is operation {seq}")
             elif kept and not seq and not doubted and not self._keeps_draft(reply):
                 self.accuse(f"{who} was told its text is kept as a draft, but it is nowhere")
