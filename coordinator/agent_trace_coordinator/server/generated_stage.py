@@ -25,7 +25,7 @@ from agent_trace_coordinator.core.trace_state import is_generated
 
 __all__ = ["GeneratedStage"]
 
-GATHER_SECONDS: Final = 0.33
+GATHER_SECONDS: Final = 0.25
 """How long changes are gathered. With making the record durable and writing the files, generated
 files are less than half a second behind."""
 

@@ -54,6 +54,7 @@ class QuarantineStage:
                 self._add(partial(self._write, seq))
         for name in there - wanted.keys():
             self._add(partial(self._quarantine.remove_set_aside, name))
+        self._add(self._drafts.remove_litter)
         there = self._drafts.names()
         wanted = {
             draft_name(draft.seq, draft.body.conflict.path): draft.seq

@@ -56,6 +56,12 @@ class DraftFiles:
         """Return the names of the files that are there."""
         return frozenset(name for name in os.listdir(self._directory) if _NAME.fullmatch(name))
 
+    def remove_litter(self) -> None:
+        """Remove what a write that failed or was killed has left; raises `OSError`."""
+        for name in os.listdir(self._directory):
+            if name[:1] == "." and name.endswith(".tmp") and _NAME.fullmatch(name[1:-4]):
+                (self._directory / name).unlink(missing_ok=True)
+
     def write(self, record: Record, texts: list[QuarantinedText]) -> str:
         """Write the file of a draft, durably, and return its name; raises `OSError`."""
         body = record.body
