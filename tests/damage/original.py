@@ -12,7 +12,8 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
-from agent_trace_coordinator.core.records import Record, decode_record
+from agent_trace_coordinator.core.records import Record, decode_record, record_digests
+from agent_trace_coordinator.storage.packing import unpack
 from agent_trace_protocol import (
     AcceptDraft,
     AcquireLease,
@@ -76,7 +77,16 @@ def take_snapshot(root: Path) -> Snapshot:
     own = root / STORE
     with closing(sqlite3.connect(f"{(own / 'state.db').as_uri()}?mode=ro", uri=True)) as database:
         records = database.execute("SELECT record, chain FROM journal ORDER BY seq").fetchall()
-        contents = dict(database.execute("SELECT key, data FROM content"))
+        digests = {
+            key: digest
+            for record, _ in records
+            for key, digest in record_digests(decode_record(record).body).items()
+        }
+        # A rebuilt journal packs nothing: what counts is what the rows say.
+        contents = {
+            key: unpack(data, digests.get(key, b"")) or data
+            for key, data in database.execute("SELECT key, data FROM content")
+        }
         names = [
             name
             for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
