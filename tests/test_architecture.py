@@ -61,6 +61,7 @@ OWNERS: Final = {
     "sqlite3": ("coordinator/agent_trace_coordinator/storage/",),
     "zmq": (
         "coordinator/agent_trace_coordinator/server/sockets.py",
+        "coordinator/agent_trace_coordinator/server/curve.py",
         "agents/agent_trace/transport/zmq.py",
     ),
     "watchfiles": ("coordinator/agent_trace_coordinator/server/watcher.py",),

@@ -183,6 +183,7 @@ async def connect_with(
             settings.root,
             settings.endpoint,
             settings.autostart,
+            name=settings.identity.name,
             starts_stopped=settings.identity.actor is Actor.USER,
         )
     spooled = isinstance(connector, SpoolConnector)

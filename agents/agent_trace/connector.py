@@ -8,27 +8,30 @@ from pathlib import Path
 from agent_trace_protocol.layout import SPOOL_DIRECTORY
 
 from .errors import ConnectionLost, CoordinatorNotRunning, CoordinatorStopped, SocketsDenied
+from .keys import find_key
 from .launch import ensure_coordinator, listening, read_stopped
 from .sandbox import denies_sockets, sandbox_name
 from .transport.base import Connector, Transport
 from .transport.spool import SpoolTransport, is_served
-from .transport.zmq import ZmqTransport
+from .transport.zmq import Curve, ZmqTransport
 
 __all__ = ["EndpointConnector", "SpoolConnector", "StoreConnector", "connector_of"]
 
 
 def connector_of(
-    root: Path | None, endpoint: str, autostart: bool, *, starts_stopped: bool = True
+    root: Path | None, endpoint: str, autostart: bool, *, name: str, starts_stopped: bool = True
 ) -> Connector:
     """Return what connects to a store at `root`, or else to a coordinator's address.
 
-    Where a sandbox denies sockets to this process, that is the store's spool. `starts_stopped` is
-    whether it may start a coordinator that a user has stopped.
+    Over TCP that takes a key that `name` has joined with. Where a sandbox denies sockets to this
+    process, it is the store's spool. `starts_stopped` is whether it may start a coordinator that a
+    user has stopped.
 
     Raises:
         CoordinatorNotRunning: nobody serves the store, and nobody would start a coordinator. Later
             losses are waited out, but nobody waits for what was never there.
         SocketsDenied: the same in a sandbox, or the address can not be reached out of it.
+        KeyMissing: there is no key for an address on another machine.
     """
     if denies_sockets():
         name = sandbox_name()
@@ -44,7 +47,11 @@ def connector_of(
             )
         return SpoolConnector(root)
     if root is None:
-        return EndpointConnector(endpoint)
+        if not endpoint.startswith("tcp://"):
+            return EndpointConnector(endpoint)
+        # In the clear, and to whoever answers there, nothing is ever sent.
+        key = find_key(endpoint, name)
+        return EndpointConnector(endpoint, Curve(key.server, key.secret))
     if not autostart and listening(root) is None:
         raise CoordinatorNotRunning(
             f"no coordinator is running for {root}; start one with agent-trace serve"
@@ -113,7 +120,8 @@ class EndpointConnector:
     """Connects to a ZeroMQ address; whoever is there was started by somebody else."""
 
     endpoint: str
+    curve: Curve | None = None
 
     async def connect(self) -> Transport:
         """Return a connection; whether anybody is there shows when it is used."""
-        return ZmqTransport(self.endpoint)
+        return ZmqTransport(self.endpoint, self.curve)

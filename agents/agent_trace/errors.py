@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from agent_trace_protocol import AgentTraceError, ErrorCode, NotFound, Unavailable
+from agent_trace_protocol import (
+    AgentTraceError,
+    ErrorCode,
+    NotFound,
+    PermissionDenied,
+    Unavailable,
+)
 
 __all__ = [
     "ConnectionLost",
     "CoordinatorFailed",
     "CoordinatorNotRunning",
     "CoordinatorStopped",
+    "KeyMissing",
+    "KeyRefused",
+    "KeysNotChanged",
     "RequestTimedOut",
     "SocketsDenied",
     "StoreNotFound",
@@ -60,3 +69,17 @@ class CoordinatorNotRunning(CoordinatorFailed):
 
 class SocketsDenied(CoordinatorFailed):
     """A sandbox denies this process sockets, and nobody can be reached without them."""
+
+
+class KeyMissing(PermissionDenied):
+    """There is no key on this machine for that coordinator and that name."""
+
+
+class KeyRefused(PermissionDenied):
+    """The coordinator does not know our key: it was revoked, or is of another store."""
+
+
+class KeysNotChanged(AgentTraceError):
+    """The keys of a store could not be changed; the message says why."""
+
+    code = ErrorCode.INVALID_REQUEST

@@ -41,11 +41,13 @@ from .transport.spool import is_served
 
 __all__ = [
     "START_SECONDS_MAX",
+    "coordinator_command",
     "create_store",
     "ensure_coordinator",
     "listening",
     "read_endpoint",
     "read_stopped",
+    "told",
 ]
 
 START_SECONDS_MAX: Final = 15.0
@@ -67,6 +69,11 @@ _HINT: Final = "hint: "
 # in which agents may put any file under any name.
 _PYTHON: Final = (sys.executable, "-P", "-m")
 _MODULE: Final = "agent_trace_coordinator"
+
+
+def coordinator_command(*arguments: str) -> list[str]:
+    """Return the command line that has the coordinator's package do something."""
+    return [*_PYTHON, _MODULE, *arguments]
 
 
 def read_endpoint(root: Path) -> EndpointInfo | None:
@@ -119,7 +126,7 @@ def create_store(root: Path, *, nested: bool = False) -> None:
     Raises:
         StoreNotCreated: it could not be done; the message is the coordinator's.
     """
-    command = [*_PYTHON, _MODULE, "init", str(root)]
+    command = coordinator_command("init", str(root))
     if nested:
         command.append("--nested")
     try:
@@ -129,7 +136,7 @@ def create_store(root: Path, *, nested: bool = False) -> None:
     if done.returncode != 0:
         said = done.stderr.decode("utf-8", "replace").strip()
         lines = said.splitlines()[-_LOG_LINES_SHOWN:]
-        message, hint = _told(lines)
+        message, hint = told(lines)
         raise StoreNotCreated(message or f"init ended with exit code {done.returncode}", hint)
 
 
@@ -219,8 +226,7 @@ class _StartLock:
 def _start(root: Path) -> subprocess.Popen[bytes]:
     """Start a coordinator that belongs to no terminal; its words go to the store's log."""
     log_path = root / COORDINATOR_LOG
-    command = [*_PYTHON, _MODULE, "serve"]
-    command += ["--store", str(root), "--background"]
+    command = coordinator_command("serve", "--store", str(root), "--background")
     try:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
         descriptor = os.open(log_path, flags, 0o600)
@@ -254,7 +260,7 @@ def _cannot_start(path: Path, error: OSError) -> CoordinatorFailed:
 
 def _why(root: Path, log_start: int, code: int) -> str:
     how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-    said, hint = _told(_log_tail(root, log_start))
+    said, hint = told(_log_tail(root, log_start))
     if hint:
         step = hint
     elif code == EXIT_DISK_FAILED:
@@ -264,7 +270,7 @@ def _why(root: Path, log_start: int, code: int) -> str:
     return f"the coordinator of {root} {how}{' and said: ' if said else ''}{said}; {step}"
 
 
-def _told(lines: Sequence[str]) -> tuple[str, str]:
+def told(lines: Sequence[str]) -> tuple[str, str]:
     """Return what a coordinator said when it ended, and its hint, which may be empty."""
     said = [line.removeprefix(_ERROR) for line in lines if not line.startswith(_HINT)]
     hints = [line.removeprefix(_HINT) for line in lines if line.startswith(_HINT)]

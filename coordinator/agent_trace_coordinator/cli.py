@@ -14,7 +14,7 @@ import click
 from agent_trace_protocol import AgentTraceError
 from agent_trace_protocol.layout import CONFIG_FILE, EXIT_ALREADY_RUNNING
 
-from . import cli_config, cli_repair
+from . import cli_config, cli_keys, cli_repair
 from .errors import AlreadyRunning, CorruptStore, GitFailed, StoreInvalid, StoreNested
 from .log_lines import formatter_of
 
@@ -98,6 +98,13 @@ def _find_root(start: Path) -> Path:
     is_flag=True,
     help="Leave when idle for as long as the store's configuration says.",
 )
+@click.option(
+    "--listen",
+    default="",
+    metavar="tcp://ADDRESS:PORT",
+    help="Listen for clients with keys as well (see agent-trace keys).",
+)
+@click.option("--listen-any", is_flag=True, help="Allow an address that other machines can reach.")
 @click.option("--verbose", is_flag=True, help="Log every detail.")
 @click.option(
     "--log-format",
@@ -110,6 +117,8 @@ def serve(
     store: Path | None,
     idle_seconds: float | None,
     background: bool,
+    listen: str,
+    listen_any: bool,
     verbose: bool,
     log_format: str,
 ) -> None:
@@ -126,7 +135,9 @@ def serve(
     logging.getLogger("watchfiles").setLevel(logging.WARNING)
     try:
         root = _find_root((store or Path.cwd()).absolute())
-        code = serve_store(root, idle_seconds, background=background)
+        code = serve_store(
+            root, idle_seconds, background=background, listen=listen, listen_any=listen_any
+        )
     except AlreadyRunning as error:
         _fail(error, EXIT_ALREADY_RUNNING)
     except AgentTraceError as error:
@@ -170,5 +181,6 @@ def main() -> None:
 
 
 main.add_command(init)
+main.add_command(cli_keys.keys)
 for command in COMMANDS:
     main.add_command(command)

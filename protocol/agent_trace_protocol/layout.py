@@ -69,6 +69,8 @@ class EndpointInfo(msgspec.Struct, frozen=True):
     epoch: int
     version: str
     """The coordinator's own version."""
+    tcp: str = ""
+    """Where it listens for clients with keys, such as `tcp://127.0.0.1:7117`; empty: nowhere."""
 
 
 class StoppedInfo(msgspec.Struct, frozen=True):

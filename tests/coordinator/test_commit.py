@@ -361,6 +361,7 @@ def test_no_text_makes_a_line_that_looks_like_a_second_trailer(record: Record) -
         "Ephemeral",
         "Lease",
         "Transport",
+        "Key",
         "Kind",
         "Program",
         "Model",

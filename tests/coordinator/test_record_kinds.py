@@ -99,7 +99,9 @@ EXAMPLES: Final[dict[type, RecordBody]] = {
             (Kept(Action.PUT, HOSTILE, DocumentType.SCRATCH, 64, 2, 448, DIGEST, 5),),
             LeaseRefusal("other.md", "ben", "b" * 26, 41, 2.125, "draft-7", "a waits for b"),
         ),
-        SessionOpened(SessionKind.MCP, HOSTILE, "model", "host", 7, 8, "b" * 26, True, "tcp"),
+        SessionOpened(
+            SessionKind.MCP, HOSTILE, "model", "host", 7, 8, "b" * 26, True, "tcp", HOSTILE
+        ),
         SessionClosed(HOSTILE, (BasedOn(64, 2, HOSTILE),), 17),
         Violated(
             "agents-plan",

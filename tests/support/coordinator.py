@@ -33,6 +33,7 @@ from agent_trace_protocol import (
     decode_reply_envelope,
     encode,
 )
+from agent_trace_protocol.keys import JoinInfo
 from agent_trace_protocol.layout import ENDPOINT_FILE, EndpointInfo
 
 __all__ = ["Coordinator", "Peer", "running"]
@@ -73,8 +74,11 @@ class Coordinator:
 
     @property
     def endpoint(self) -> str:
-        info = msgspec.json.decode((self.root / ENDPOINT_FILE).read_bytes(), type=EndpointInfo)
-        return info.endpoint
+        return self.info.endpoint
+
+    @property
+    def info(self) -> EndpointInfo:
+        return msgspec.json.decode((self.root / ENDPOINT_FILE).read_bytes(), type=EndpointInfo)
 
     def end(self, by: signal.Signals = signal.SIGTERM) -> int:
         """End it by a signal, and return its exit code."""
@@ -107,6 +111,8 @@ class Peer:
     actor: Actor = Actor.AGENT
     key: bytes = field(default_factory=lambda: os.urandom(16))
     number: int = 0
+    join: JoinInfo | None = None
+    """The key to come with, over TCP."""
 
     def __post_init__(self) -> None:
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -120,6 +126,11 @@ class Peer:
     def _connected(self) -> zmq.Socket[bytes]:
         socket = self.context.socket(zmq.SocketType.DEALER)
         socket.set(zmq.SocketOption.LINGER, 0)
+        if self.join is not None:
+            secret = self.join.secret.encode()
+            socket.set(zmq.SocketOption.CURVE_SERVERKEY, self.join.server.encode())
+            socket.set(zmq.SocketOption.CURVE_SECRETKEY, secret)
+            socket.set(zmq.SocketOption.CURVE_PUBLICKEY, zmq.curve_public(secret))
         socket.connect(self.endpoint)
         return socket
 

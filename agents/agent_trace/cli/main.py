@@ -60,6 +60,7 @@ _COMMANDS: Final = {
     "why": "resume",
     "mcp": "gateway",
     "web": "web",
+    "keys": "keys",
     "search": "searching",
     "context": "context",
     "setup": "hosts",

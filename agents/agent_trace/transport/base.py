@@ -35,6 +35,7 @@ class Transport(Protocol):
 
         Raises:
             ConnectionLost: always, in the end; the message says how it was lost.
+            KeyRefused: in its place, if trying again does not help.
         """
         ...
 

@@ -15,18 +15,21 @@ own is turned off, and a monitor socket says at once when the connection is gone
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Final, cast
 
 import anyio
 import anyio.lowlevel
 import zmq
+import zmq.utils.monitor
 
-from agent_trace.errors import ConnectionLost
+from agent_trace.errors import ConnectionLost, KeyRefused
+from agent_trace_protocol import AgentTraceError
 from agent_trace_protocol.limits import BODY_BYTES_MAX, IN_FLIGHT_REQUESTS_MAX
 
 from .base import Deliver
 
-__all__ = ["ZmqTransport"]
+__all__ = ["Curve", "ZmqTransport"]
 
 _QUEUE_MESSAGES_MAX: Final = 4 * IN_FLIGHT_REQUESTS_MAX
 """Messages that may wait in one direction. No session has so many requests under way, so a full
@@ -65,10 +68,20 @@ def _has_input(socket: zmq.Socket[bytes]) -> bool:
     return bool(int(socket.get(zmq.SocketOption.EVENTS)) & zmq.POLLIN)
 
 
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """Keys for an encrypted connection on which both sides prove who they are."""
+
+    server: str
+    """The coordinator's public key: nobody else is spoken to."""
+    secret: str = field(repr=False)
+    """Our own secret key."""
+
+
 class ZmqTransport:
     """A connection to a ROUTER socket at a ZeroMQ address."""
 
-    def __init__(self, endpoint: str) -> None:
+    def __init__(self, endpoint: str, curve: Curve | None = None) -> None:
         """Begin to connect to `endpoint`, such as `ipc:///run/x.sock`; `run` says if it fails.
 
         Raises:
@@ -83,6 +96,7 @@ class ZmqTransport:
         self._deliver: Deliver | None = None
         self._draining = False
         self._lost = ""
+        self._refused: AgentTraceError | None = None
         try:
             socket.set(zmq.SocketOption.LINGER, 0)
             socket.set(zmq.SocketOption.RECONNECT_IVL, _NEVER_MS)
@@ -90,6 +104,15 @@ class ZmqTransport:
             socket.set(zmq.SocketOption.SNDHWM, _QUEUE_MESSAGES_MAX)
             socket.set(zmq.SocketOption.RCVHWM, _QUEUE_MESSAGES_MAX)
             socket.set(zmq.SocketOption.HANDSHAKE_IVL, 5_000)
+            if curve is not None:
+                secret = curve.secret.encode()
+                socket.set(zmq.SocketOption.CURVE_SERVERKEY, curve.server.encode())
+                socket.set(zmq.SocketOption.CURVE_SECRETKEY, secret)
+                socket.set(zmq.SocketOption.CURVE_PUBLICKEY, zmq.curve_public(secret))
+                # A machine that vanished sends no end of its connections.
+                socket.set(zmq.SocketOption.HEARTBEAT_IVL, 5_000)
+                socket.set(zmq.SocketOption.HEARTBEAT_TIMEOUT, 15_000)
+                socket.set(zmq.SocketOption.IPV6, int(endpoint.startswith("tcp://[")))
             self._monitor = socket.get_monitor_socket(_LOSS_EVENTS)
             self._monitor.set(zmq.SocketOption.LINGER, 0)
             socket.connect(endpoint)
@@ -128,7 +151,7 @@ class ZmqTransport:
                     await self._receive(deliver)
         finally:
             self._deliver = None
-        raise self._loss()
+        raise self._refused or self._loss()
 
     async def _receive(self, deliver: Deliver) -> None:
         socket = self._socket
@@ -161,6 +184,12 @@ class ZmqTransport:
         descriptor = int(monitor.get(zmq.SocketOption.FD))
         while not _has_input(monitor):
             await anyio.wait_readable(descriptor)
+        event = zmq.utils.monitor.recv_monitor_message(monitor, zmq.Flag.NOBLOCK)
+        if event["event"] == zmq.Event.HANDSHAKE_FAILED_AUTH:
+            self._refused = KeyRefused(
+                f"{self._endpoint} does not know this key: it was revoked, or is of another store; "
+                "ask whoever owns the store for a new one (agent-trace keys add)"
+            )
         # What the coordinator said before it left may still lie in the queue.
         if self._deliver is not None:
             while self._drain(self._deliver):

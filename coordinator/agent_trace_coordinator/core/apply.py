@@ -209,5 +209,6 @@ def session_of(record: Record, body: SessionOpened, now: float) -> SessionEntry:
         pid_started=body.pid_started,
         predecessor=body.predecessor,
         transport=body.transport,
+        key=body.key,
         ephemeral=body.ephemeral,
     )

@@ -13,6 +13,7 @@ import msgspec
 
 from agent_trace_protocol import (
     AcquireLease,
+    Actor,
     CancelLease,
     DiscardDraft,
     DiscardViolation,
@@ -31,6 +32,7 @@ from agent_trace_protocol import (
 from .records import Record
 
 __all__ = [
+    "Credential",
     "Facts",
     "FilesChanged",
     "FoundFile",
@@ -107,6 +109,17 @@ class Facts:
 NO_FACTS = Facts()
 
 
+class Credential(msgspec.Struct, frozen=True, gc=False):
+    """What the key allows by which a connection was made."""
+
+    name: str
+    """The only name under which it opens sessions."""
+    role: Actor
+    """As what it acts at most."""
+    key: str
+    """The key's short name."""
+
+
 @dataclass(slots=True)
 class Received:
     """A request arrived."""
@@ -119,6 +132,8 @@ class Received:
     facts: Facts
     peer: bytes = b""
     """Where it came from, for an answer that is given later."""
+    credential: Credential | None = None
+    """What it may do at most; None for who came by a way that only the store's owner can enter."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -127,6 +142,8 @@ class Tick:
 
     gone: frozenset[str] = frozenset()
     """Sessions that hold a lease somebody waits for, and whose process is known to have ended."""
+    revoked: frozenset[str] = frozenset()
+    """Sessions that were opened by keys which are known no more."""
 
 
 @dataclass(slots=True, frozen=True)

@@ -67,6 +67,7 @@ from agent_trace_protocol.limits import (
     TEXT_FIELD_LENGTH_MAX,
 )
 
+from .credentials import check_opening, check_way
 from .draft_views import draft_request
 from .effects import Answer, AnswerContent, Effect, Leave
 from .files import take_files
@@ -147,6 +148,7 @@ def _receive(state: State, input: Received, now: Now) -> list[Effect]:
                 f"session {input.session} ended ({input.facts.session_ended}); connect anew"
             )
         raise SessionUnknown(f"there is no open session {input.session}; open it first")
+    check_way(session, input.credential)
     session.seen = now.monotonic
     if session.briefing:
         confirm_briefing(session, input.number)
@@ -246,15 +248,18 @@ def _answer(
 
 def _open(state: State, input: Received, request: Open, now: Now) -> list[Effect]:
     protocol = check_version(request)
+    request = check_opening(request, input.credential)
     effects: list[Effect] = []
     session = state.sessions.get(input.session)
     if session is not None:
+        check_way(session, input.credential)
         check_resumed(session, request)
         session.seen = now.monotonic
         note_process(session, request.pid, request.pid_started)
     else:
         session, superseded = begin(state, input.session, request, input.facts, now)
         note_process(session, request.pid, request.pid_started)
+        session.key = "" if input.credential is None else input.credential.key
         inherited: list[LeaseState] = []
         if superseded is not None:
             inherited = state.leases.held_by(superseded.id)
@@ -324,4 +329,6 @@ def _tick(state: State, input: Tick, now: Now) -> list[Effect]:
     effects: list[Effect] = []
     for session, closed in due(state, now):
         effects += _end(state, session, closed.reason, now)
+    for id in sorted(input.revoked & state.sessions.keys()):
+        effects += _end(state, state.sessions[id], "its key was revoked", now)
     return effects + expire(state, input.gone, now) + end_grants(state, now)

@@ -165,6 +165,8 @@ class SessionOpened(msgspec.Struct, frozen=True, array_like=True, tag="opened", 
     """It does not hold its agent's name."""
     transport: str = ""
     """By what its client is connected."""
+    key: str = ""
+    """The short name of the key by which it was opened; empty if it came by a local way."""
 
 
 class SessionClosed(msgspec.Struct, frozen=True, array_like=True, tag="closed", tag_field="$"):

@@ -128,6 +128,7 @@ def opened_body(session: SessionEntry) -> RecordBody:
         predecessor=session.predecessor,
         ephemeral=session.ephemeral,
         transport=session.transport,
+        key=session.key,
     )
 
 

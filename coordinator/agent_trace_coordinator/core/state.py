@@ -165,6 +165,8 @@ class SessionEntry:
     pid_started: int = 0
     predecessor: str = ""
     transport: str = ""
+    key: str = ""
+    """The short name of the key by which it was opened; empty if it came by a local way."""
     ephemeral: bool = False
     """It does not hold its agent's name, and is not in the journal until it changes something."""
     journaled: bool = False

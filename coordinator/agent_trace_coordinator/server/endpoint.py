@@ -32,6 +32,7 @@ from agent_trace_protocol.layout import (
 
 __all__ = [
     "announce",
+    "check_private",
     "forget_stop",
     "mark_stopped",
     "private_umask",
@@ -57,6 +58,7 @@ def socket_path(root: Path) -> Path:
     near = root / STORE_DIRECTORY / "run" / "coordinator.sock"
     # ZeroMQ addresses are text, file names need not be.
     if len(os.fsencode(near)) <= SOCKET_PATH_BYTES_MAX and _is_text(near):
+        _check_directory(near.parent)
         return near
     directory = _far_directory()
     name = hashlib.blake2b(os.fsencode(root), digest_size=16).hexdigest()
@@ -67,17 +69,39 @@ def socket_path(root: Path) -> Path:
             f"{SOCKET_PATH_BYTES_MAX} bytes; set XDG_RUNTIME_DIR to a short path"
         )
     directory.mkdir(mode=0o700, exist_ok=True)
-    status = directory.lstat()
-    if (
-        not stat.S_ISDIR(status.st_mode)
-        or status.st_uid != os.getuid()
-        or stat.S_IMODE(status.st_mode) & 0o077
-    ):
-        raise StoreInvalid(f"{directory} is not a directory that only you can enter; remove it")
+    _check_directory(directory)
     link = far.with_suffix(_LINK_SUFFIX)
     link.unlink(missing_ok=True)
     link.symlink_to(root)
     return far
+
+
+def _check_directory(directory: Path) -> None:
+    status = directory.lstat()
+    if (
+        not stat.S_ISDIR(status.st_mode)
+        or status.st_uid != os.geteuid()
+        or stat.S_IMODE(status.st_mode) & 0o077
+    ):
+        raise StoreInvalid(f"{directory} is not a directory that only you can enter; remove it")
+
+
+def check_private(socket: Path) -> None:
+    """Make sure, after the bind, that nobody but us can reach a socket.
+
+    Its directory decides: not every system heeds the mode of a socket itself.
+
+    Raises:
+        StoreInvalid: the directory is not ours alone, or the socket is not ours, or not private.
+    """
+    _check_directory(socket.parent)
+    status = socket.lstat()
+    if (
+        not stat.S_ISSOCK(status.st_mode)
+        or status.st_uid != os.geteuid()
+        or stat.S_IMODE(status.st_mode) & 0o077
+    ):
+        raise StoreInvalid(f"{socket} is not a socket that only you can use; remove it")
 
 
 def _far_directory() -> Path:

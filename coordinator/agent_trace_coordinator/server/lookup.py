@@ -229,9 +229,11 @@ class Lookup:
         )
 
     def _is_gone(self, session: SessionEntry) -> bool:
-        # A session of the command line has no process between two commands.
+        # A session of the command line has no process between two commands, and what comes over TCP
+        # may be on a machine, or in a container, that only has our name.
         return (
-            session.kind is not SessionKind.CLI
+            not session.key
+            and session.kind is not SessionKind.CLI
             and session.host == self._host
             and not process_lives(session.pid, session.pid_started)
         )

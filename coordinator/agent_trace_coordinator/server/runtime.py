@@ -40,6 +40,7 @@ from agent_trace_coordinator.core.files import FILE_SOURCE
 from agent_trace_coordinator.core.grants import carry_over
 from agent_trace_coordinator.core.inputs import (
     RECORDED_REQUESTS,
+    Credential,
     FilesChanged,
     Now,
     Received,
@@ -165,10 +166,13 @@ class Runtime:
         quarantine: QuarantineStage | None = None,
         on_batch: Callable[[list[Entry]], None] | None = None,
         on_adopted: Callable[[str, Signature], None] | None = None,
+        known_keys: Callable[[], frozenset[str]] = frozenset,
     ) -> None:
-        """`quarantine` writes refused texts as files; `on_batch` is told of every durable batch,
+        """`known_keys` returns the short names of the keys that may be used at this moment;
+        `quarantine` writes refused texts as files; `on_batch` is told of every durable batch,
         `on_adopted` of every file that has become a durable revision as it is."""
         self._on_adopted = on_adopted
+        self._known_keys = known_keys
         self._adopted: dict[str, int] = {}
         """The operations that took files' contents, by path, until all files show them."""
         self._briefings = briefings
@@ -277,8 +281,11 @@ class Runtime:
 
     # -- requests in -----------------------------------------------------------------------
 
-    def receive(self, peer: bytes, frames: list[bytes]) -> None:
-        """Take a message: the frames after the identity of the peer that sent it."""
+    def receive(
+        self, peer: bytes, frames: list[bytes], credential: Credential | None = None
+    ) -> None:
+        """Take a message: the frames after the identity of the peer that sent it, and what the
+        key of its connection allows, if it needed one."""
         number = 0
         try:
             if len(frames) != 2:
@@ -292,7 +299,7 @@ class Runtime:
                 )
             session = self._sessions.get(envelope.key) or self._session_of(envelope.key)
             request = decode_request(frames[1])
-            effects = self._decide(session, number, frames[1], request, peer)
+            effects = self._decide(session, number, frames[1], request, peer, credential)
         except AgentTraceError as error:
             self._send(peer, number, Refused(error.to_info()))
             return
@@ -306,7 +313,13 @@ class Runtime:
         return id
 
     def _decide(
-        self, session: SessionId, number: int, body: bytes, request: Request, peer: bytes
+        self,
+        session: SessionId,
+        number: int,
+        body: bytes,
+        request: Request,
+        peer: bytes,
+        credential: Credential | None,
     ) -> list[Effect]:
         fingerprint = b""
         self._asked_at = self._clock().monotonic
@@ -325,7 +338,7 @@ class Runtime:
                 self._check_takes(session, request)
             if self._read_only:
                 facts = dataclasses.replace(facts, takes_writes=False)
-            received = Received(session, number, fingerprint, request, facts, peer)
+            received = Received(session, number, fingerprint, request, facts, peer, credential)
             return step(self._state, received, self._clock())
         except AgentTraceError:
             raise
@@ -373,13 +386,21 @@ class Runtime:
         """Let time pass: sessions expire, an idle coordinator leaves."""
         if not self._read_only:
             gone = self._lookup.gone_sessions(self._state)
-            self._perform(b"", 0, step(self._state, Tick(gone), self._clock()))
+            revoked = self._revoked_sessions()
+            self._perform(b"", 0, step(self._state, Tick(gone, revoked), self._clock()))
         self._feed.tick(self._clock().monotonic)
         self._sender.sent()
         idle = self._clock().monotonic - self._asked_at
         if self._idle_seconds is not None and idle > self._idle_seconds:
             _log.info("nobody has asked for anything for %.0f s: leaving", idle)
             self.leave()
+
+    def _revoked_sessions(self) -> frozenset[str]:
+        keyed = [each for each in self._state.sessions.values() if each.key]
+        if not keyed:
+            return frozenset()
+        known = self._known_keys()
+        return frozenset(each.id for each in keyed if each.key not in known)
 
     # -- effects out -----------------------------------------------------------------------
 

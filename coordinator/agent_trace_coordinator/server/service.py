@@ -18,9 +18,11 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 import anyio
+import msgspec
 
 from agent_trace_coordinator import __version__
 from agent_trace_coordinator.core.grants import resume
+from agent_trace_coordinator.core.inputs import Credential
 from agent_trace_coordinator.core.invariants import check
 from agent_trace_coordinator.core.manifest import Manifest
 from agent_trace_coordinator.core.records import Entry
@@ -31,6 +33,7 @@ from agent_trace_coordinator.storage.git import GitHistory
 from agent_trace_coordinator.storage.history_index import HistoryIndex
 from agent_trace_coordinator.storage.index import Index
 from agent_trace_coordinator.storage.journal import Journal
+from agent_trace_coordinator.storage.keys import KeyRing
 from agent_trace_coordinator.storage.lock import StoreLock
 from agent_trace_coordinator.storage.quarantine import Quarantine
 from agent_trace_coordinator.storage.recovery import (
@@ -47,8 +50,10 @@ from agent_trace_protocol.layout import EXIT_DISK_FAILED, SPOOL_DIRECTORY, Endpo
 
 from .briefings import Briefings
 from .clock import read_clock
+from .curve import CurveRouter
 from .endpoint import (
     announce,
+    check_private,
     forget_stop,
     mark_stopped,
     private_umask,
@@ -70,6 +75,7 @@ from .runtime import Runtime
 from .search_stage import SearchStage
 from .sockets import Router
 from .spool import Spool
+from .tcp import listen_address, required_keys
 from .watcher import Watcher
 from .ways import Ways
 
@@ -85,11 +91,20 @@ scripts that count operations."""
 _log = logging.getLogger("agent_trace.coordinator")
 
 
-def serve(root: Path, idle_seconds: float | None, *, background: bool = False) -> int:
+def serve(
+    root: Path,
+    idle_seconds: float | None,
+    *,
+    background: bool = False,
+    listen: str = "",
+    listen_any: bool = False,
+) -> int:
     """Be the coordinator of a store until asked to leave; return the process's exit code.
 
     It leaves after `idle_seconds` without a request; in the background, if they are not given,
-    after those that the store's configuration names.
+    after those that the store's configuration names, unless it listens on TCP: those who come by it
+    can not start another one. `listen` is where, if not as the configuration says, and `listen_any`
+    that it may be reached from other machines.
 
     Raises:
         AgentTraceError: the store can not be served; the message says why.
@@ -98,7 +113,13 @@ def serve(root: Path, idle_seconds: float | None, *, background: bool = False) -
     for warning in store.warnings:
         _log.warning("%s", warning)
     config = load_config(store)
-    if idle_seconds is None and background and config.idle_seconds:
+    if listen or listen_any:
+        config = msgspec.structs.replace(
+            config,
+            listen=listen or config.listen,
+            listen_any=listen_any or config.listen_any,
+        )
+    if idle_seconds is None and background and config.idle_seconds and not config.listen:
         idle_seconds = config.idle_seconds
     with ExitStack() as stack:
         lock = stack.enter_context(StoreLock(store.lock))
@@ -144,6 +165,12 @@ def _serve(
     lock: StoreLock,
     idle_seconds: float | None,
 ) -> int:
+    ring = KeyRing(store.keys)
+    tcp, server_keys = "", None
+    if config.listen:
+        # Refused before anything else is done: nothing of the rest would make it right.
+        tcp = listen_address(config.listen, anywhere=config.listen_any)
+        server_keys = required_keys(ring)
     journal = Journal(store.state_db)
     stack.callback(journal.close)
     rules = Rules(
@@ -282,6 +309,9 @@ def _serve(
     def on_message(peer: bytes, frames: list[bytes]) -> None:
         runtime.receive(peer, frames)
 
+    def on_known(peer: bytes, frames: list[bytes], credential: Credential) -> None:
+        runtime.receive(peer, frames, credential)
+
     router = Router(on_message, lambda: runtime.crowded)
     stack.callback(router.close)
     spool = Spool(
@@ -289,7 +319,11 @@ def _serve(
         store.temporary,
         on_message,
     )
-    ways = Ways(router, spool)
+    curve: CurveRouter | None = None
+    if server_keys is not None:
+        curve = CurveRouter(on_known, lambda: runtime.crowded, ring, server_keys)
+        stack.callback(curve.close)
+    ways = Ways(router, spool, curve)
     runtime = Runtime(
         state,
         lookup,
@@ -306,15 +340,23 @@ def _serve(
         quarantine=quarantine,
         on_batch=on_batch,
         on_adopted=tree.accept,
+        known_keys=lambda: ring.ids,
     )
     socket.unlink(missing_ok=True)
     with private_umask():
         router.bind(endpoint)
     stack.callback(withdraw, store.root, socket)
+    check_private(socket)
+    if curve is not None:
+        tcp = curve.bind(tcp)
+        known = len(ring.ids)
+        _log.info("listening at %s for %d known clients", tcp, known)
+        if not known:
+            _log.warning("nobody can come over TCP yet: agent-trace keys add NAME")
     spool.open()
     stack.callback(spool.close)
     forget_stop(store.root)
-    announce(store.root, EndpointInfo(endpoint, os.getpid(), epoch, __version__))
+    announce(store.root, EndpointInfo(endpoint, os.getpid(), epoch, __version__, tcp))
     # What was loaded stays: the collector need not look through it again and again.
     gc.collect()
     gc.freeze()

@@ -73,8 +73,8 @@ class Router:
         self.dropped_count = 0
         """Replies that could not be delivered."""
 
-    def bind(self, endpoint: str) -> None:
-        """Listen at a ZeroMQ address.
+    def bind(self, endpoint: str) -> str:
+        """Listen at a ZeroMQ address; return it with the port that the system chose, if it did.
 
         Raises:
             StoreInvalid: the system does not let us.
@@ -85,6 +85,9 @@ class Router:
             denied = error.errno in (errno.EPERM, errno.EACCES)
             step = "; start the coordinator outside of the sandbox that denies it" if denied else ""
             raise StoreInvalid(f"can not listen at {endpoint}: {error.strerror}{step}") from error
+        bound = self._socket.get(zmq.SocketOption.LAST_ENDPOINT)
+        assert isinstance(bound, bytes)
+        return bound.rstrip(b"\0").decode()
 
     def close(self) -> None:
         """Close the socket after the replies that are under way have left, or after a second."""
@@ -109,23 +112,27 @@ class Router:
 
     def _drain(self) -> bool:
         """Handle what has arrived; return whether there may be more."""
-        socket = self._socket
-        receive, get = _Socket.recv, _Socket.get
         self._draining = True
         try:
             for _ in range(DRAIN_MESSAGES_MAX):
                 try:
-                    identity = receive(socket, _NOBLOCK)
+                    self._take()
                 except zmq.Again:
                     return False
-                frames: list[bytes] = []
-                while get(socket, _MORE):
-                    frames.append(receive(socket, _NOBLOCK))
                 self._handled_count += 1
-                self._handle(identity, frames)
         finally:
             self._draining = False
         return True
+
+    def _take(self) -> None:
+        """Handle one message; raises `zmq.Again` if there is none."""
+        socket = self._socket
+        receive, get = _Socket.recv, _Socket.get
+        identity = receive(socket, _NOBLOCK)
+        frames: list[bytes] = []
+        while get(socket, _MORE):
+            frames.append(receive(socket, _NOBLOCK))
+        self._handle(identity, frames)
 
     def send(self, peer: bytes, envelope: bytes, body: bytes) -> None:
         """Send a reply, or drop and count it if the peer is gone or does not read."""

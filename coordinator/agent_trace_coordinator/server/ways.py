@@ -1,4 +1,5 @@
-"""The ways by which messages reach the runtime: the socket, and the spool for those without one.
+"""The ways by which messages reach the runtime: the unix socket, TCP for those with a key, and the
+spool for those without sockets.
 
 The runtime knows peers by names that it does not look into. Here a name says which way its answers
 take.
@@ -6,6 +7,9 @@ take.
 
 from __future__ import annotations
 
+import anyio
+
+from .curve import CurveRouter, is_curve_peer
 from .sockets import Router
 from .spool import Spool
 from .spool_directory import is_spool_peer
@@ -16,20 +20,32 @@ __all__ = ["Ways"]
 class Ways:
     """All ways as one."""
 
-    def __init__(self, router: Router, spool: Spool) -> None:
+    def __init__(self, router: Router, spool: Spool, curve: CurveRouter | None = None) -> None:
         self._router = router
         self._spool = spool
+        self._curve = curve
 
     async def serve(self) -> None:
         """Hand over messages until cancelled."""
         with self._spool.taking():
-            await self._router.serve()
+            if self._curve is None:
+                await self._router.serve()
+                return
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._curve.serve)
+                await self._router.serve()
 
     def send(self, peer: bytes, envelope: bytes, body: bytes) -> None:
         """Send a reply, or drop it if the peer is gone or does not read."""
-        way = self._spool if is_spool_peer(peer) else self._router
-        way.send(peer, envelope, body)
+        if is_spool_peer(peer):
+            self._spool.send(peer, envelope, body)
+        elif self._curve is not None and is_curve_peer(peer):
+            self._curve.send(peer, envelope, body)
+        else:
+            self._router.send(peer, envelope, body)
 
     def sent(self) -> None:
         """Call after sends from outside of what hands messages over."""
         self._router.sent()
+        if self._curve is not None:
+            self._curve.sent()

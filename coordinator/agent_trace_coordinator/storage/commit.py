@@ -156,6 +156,7 @@ def render_message(record: Record, chain: bytes) -> str:
             ("Host", body.host),
             ("Predecessor", body.predecessor),
             ("Transport", body.transport),
+            ("Key", body.key),
         ):
             if value:
                 details.append(f"{key}: {escape_line(value)}\n")

@@ -100,13 +100,13 @@ def sync_packs(pack_directory: Path, already: Iterable[str]) -> set[str]:
     return names
 
 
-def write_file(path: Path, data: bytes) -> None:
+def write_file(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     """Replace a file durably: written beside it, synced, renamed, directory synced."""
     temporary = path.with_name(f"{path.name}.rewriting")
     # What lies there is from a crash, or not ours to follow.
     temporary.unlink(missing_ok=True)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    with open(os.open(temporary, flags, 0o644), "wb") as file:
+    with open(os.open(temporary, flags, mode), "wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())

@@ -74,6 +74,8 @@ class StoreConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     synthesis_key_variable: str = ""
     synthesis_calls_per_hour: Annotated[int, msgspec.Meta(ge=0, le=3600)] = 6
     scan_seconds: Annotated[float, msgspec.Meta(ge=1, le=86_400)] = 30.0
+    listen: str = ""
+    listen_any: bool = False
 
 
 DEFAULT_CONFIG: Final = f"""\
@@ -124,6 +126,13 @@ format_version = {FORMAT_VERSION}
 
 # Seconds between two looks at all files for such changes; most are noticed at once without.
 # scan_seconds = 30.0
+
+# Where to listen for clients on other machines, such as "tcp://127.0.0.1:7117"; empty: nowhere.
+# Each of them needs a key: agent-trace keys. docs/security.md says more.
+# listen = ""
+
+# Whether that may be an address that other machines can reach.
+# listen_any = false
 
 # A language model for `agent-trace context synthesize`: the base address of any endpoint that
 # speaks OpenAI's chat completions, such as http://localhost:11434/v1, and a model. Empty: none.

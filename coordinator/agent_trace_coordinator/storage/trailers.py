@@ -121,6 +121,7 @@ def _opened(fields: _Fields) -> SessionOpened:
         predecessor=fields.take_text("Predecessor"),
         ephemeral=fields.take("Ephemeral", "no") == "yes",
         transport=fields.take_text("Transport"),
+        key=fields.take_text("Key"),
     )
 
 
