@@ -10,12 +10,13 @@ from typing import Final
 
 import msgspec
 
-from agent_trace_protocol import Actor, Open, PermissionDenied
+from agent_trace_protocol import Actor, Open, PermissionDenied, Refused
 
-from .inputs import Credential
-from .state import SessionEntry
+from .effects import Answer
+from .inputs import Credential, Received
+from .state import State
 
-__all__ = ["check_opening", "check_way"]
+__all__ = ["check_opening", "refuse_stranger"]
 
 _RANK: Final = {Actor.READER: 1, Actor.AGENT: 2, Actor.USER: 3}
 
@@ -43,14 +44,14 @@ def check_opening(request: Open, credential: Credential | None) -> Open:
     return msgspec.structs.replace(request, transport="tcp")
 
 
-def check_way(session: SessionEntry, credential: Credential | None) -> None:
-    """Refuse a request of a session by another way than the one it was opened by.
-
-    Raises:
-        PermissionDenied: it came by another key, or by one where none was used before.
-    """
-    if session.key != ("" if credential is None else credential.key):
-        raise PermissionDenied(
-            f"session {session.id} was not opened by the key of this connection; open one of your "
-            "own"
-        )
+def refuse_stranger(state: State, input: Received) -> Answer | None:
+    """Return the refusal of a request that came by another way than its session: by another key, by
+    one where none was used before, or without; None if it may be the session's own."""
+    session = state.sessions.get(input.session)
+    way = "" if input.credential is None else input.credential.key
+    if session is None or session.key == way:
+        return None
+    error = PermissionDenied(
+        f"session {session.id} was not opened by the key of this connection; open one of your own"
+    )
+    return Answer(Refused(error.to_info()), state.seq)

@@ -67,7 +67,7 @@ from agent_trace_protocol.limits import (
     TEXT_FIELD_LENGTH_MAX,
 )
 
-from .credentials import check_opening, check_way
+from .credentials import check_opening, refuse_stranger
 from .draft_views import draft_request
 from .effects import Answer, AnswerContent, Effect, Leave
 from .files import take_files
@@ -112,6 +112,10 @@ def step(state: State, input: Received | Tick | FilesChanged | Refresh, now: Now
         case Received():
             # Time in which nothing ran counts for nobody, whatever comes first after it.
             extend(state, now)
+            stranger = refuse_stranger(state, input)
+            if stranger is not None:
+                # Before anything is noted: it says nothing of the session and its requests.
+                return [stranger]
             try:
                 effects = _receive(state, input, now)
             except AgentTraceError as error:
@@ -148,7 +152,6 @@ def _receive(state: State, input: Received, now: Now) -> list[Effect]:
                 f"session {input.session} ended ({input.facts.session_ended}); connect anew"
             )
         raise SessionUnknown(f"there is no open session {input.session}; open it first")
-    check_way(session, input.credential)
     session.seen = now.monotonic
     if session.briefing:
         confirm_briefing(session, input.number)
@@ -252,7 +255,6 @@ def _open(state: State, input: Received, request: Open, now: Now) -> list[Effect
     effects: list[Effect] = []
     session = state.sessions.get(input.session)
     if session is not None:
-        check_way(session, input.credential)
         check_resumed(session, request)
         session.seen = now.monotonic
         note_process(session, request.pid, request.pid_started)
