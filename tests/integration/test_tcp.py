@@ -26,6 +26,7 @@ from agent_trace_protocol import (
     Actor,
     AgentName,
     Committed,
+    Done,
     ErrorCode,
     Events,
     InvalidRequest,
@@ -268,6 +269,8 @@ def test_a_revoked_key_ends_a_session_that_stands(served: Coordinator) -> None:
         assert isinstance(status, StatusReport)
         planner.number += 1
         planner.send(Events(since=status.seq, wait_seconds=60.0))
+        # Messages of a connection are taken in their order: when this is answered, it waits.
+        assert isinstance(planner.ask(Ping()), Done)
         ring_of(served.root).revoke(AgentName("planner"))
         ann.do(Put("secret.md", b"after\n"))
         refused = planner.ask(Transact((Put("plan.md", b"two\n"),)))
