@@ -211,7 +211,8 @@ class _StartLock:
             return True
         try:
             self._path.parent.mkdir(mode=0o700, exist_ok=True)
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            descriptor = os.open(self._path, flags, 0o600)
         except OSError as error:
             raise _cannot_start(self._path, error) from error
         try:
@@ -228,7 +229,7 @@ def _start(root: Path) -> subprocess.Popen[bytes]:
     log_path = root / COORDINATOR_LOG
     command = coordinator_command("serve", "--store", str(root), "--background")
     try:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(log_path, flags, 0o600)
     except OSError as error:
         raise _cannot_start(log_path, error) from error

@@ -68,9 +68,14 @@ class CurveRouter(Router):
     """The coordinator's TCP socket."""
 
     def __init__(
-        self, handle: Handle, crowded: Callable[[], bool], ring: KeyRing, keys: ServerKeys
+        self,
+        handle: Handle,
+        crowded: Callable[[], bool],
+        flooded: Callable[[], bool],
+        ring: KeyRing,
+        keys: ServerKeys,
     ) -> None:
-        super().__init__(self._refuse, crowded)
+        super().__init__(self._refuse, crowded, flooded)
         self._handle_known = handle
         self._ring = ring
         # Before the bind: without somebody to ask, ZeroMQ would let everybody in.

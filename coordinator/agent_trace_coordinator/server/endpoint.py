@@ -163,7 +163,7 @@ def _is_text(path: Path) -> bool:
 @contextmanager
 def private_umask() -> Generator[None]:
     """What is created inside can be used by our own user only: umask decides a socket's mode."""
-    before = os.umask(0o077)
+    before = os.umask(0o177)
     try:
         yield
     finally:
@@ -172,16 +172,23 @@ def private_umask() -> Generator[None]:
 
 def announce(root: Path, info: EndpointInfo) -> None:
     """Write the endpoint file, atomically. It is found by clients only after the bind."""
-    target = root / ENDPOINT_FILE
+    _replace(root / ENDPOINT_FILE, msgspec.json.encode(info))
+
+
+def _replace(target: Path, data: bytes) -> None:
+    """Replace a file whole; what lies in the way, a link perhaps, is removed and not followed."""
     temporary = target.with_suffix(".tmp")
-    temporary.write_bytes(msgspec.json.encode(info))
+    temporary.unlink(missing_ok=True)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with open(os.open(temporary, flags, 0o600), "wb") as file:
+        file.write(data)
     temporary.replace(target)
 
 
 def mark_stopped(root: Path, info: StoppedInfo) -> None:
     """Say that a user stopped the coordinator, so that clients do not start it again at once."""
     try:
-        (root / STOPPED_FILE).write_bytes(msgspec.json.encode(info))
+        _replace(root / STOPPED_FILE, msgspec.json.encode(info))
     except OSError as error:
         _log.warning("that it was stopped can not be written down: %s", error)
 

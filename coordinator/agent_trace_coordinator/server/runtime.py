@@ -100,6 +100,7 @@ from .journal_stage import JournalStage
 from .lookup import Lookup
 from .quarantine_stage import QuarantineStage
 from .queries import Queries
+from .shares import SHARE_QUERIES_MAX, Shares
 
 __all__ = ["Runtime", "Sender"]
 
@@ -200,6 +201,10 @@ class Runtime:
         """What to do once a seq is in git and on disk."""
         self._sessions: dict[bytes, SessionId] = {}
         self._query_count = 0
+        self._queries_of: dict[bytes, int] = {}
+        """The same, by connection."""
+        self._shares = Shares()
+        self._flooded = False
         self._read_only = ""
         self._provisional: set[SessionId] = set()
         """Sessions that were opened while the disk took no writes, and hold no name."""
@@ -251,6 +256,11 @@ class Runtime:
     def crowded(self) -> bool:
         """Whether many requests wait for the disk."""
         return len(self._held) >= CROWD_COUNT
+
+    def take_flooded(self) -> bool:
+        """Return whether somebody was refused for asking too much, since this was asked last."""
+        flooded, self._flooded = self._flooded, False
+        return flooded
 
     def mirror(self) -> str:
         """Return the readable mirror of sessions and leases."""
@@ -335,7 +345,7 @@ class Runtime:
             facts = self._lookup.facts(self._state, session, number, request)
             # What was carried out before is answered as before, whatever is wrong by now.
             if facts.previous is None:
-                self._check_takes(session, request)
+                self._check_takes(session, request, peer)
             if self._read_only:
                 facts = dataclasses.replace(facts, takes_writes=False)
             received = Received(session, number, fingerprint, request, facts, peer, credential)
@@ -351,7 +361,7 @@ class Runtime:
                 raise
             raise InternalError(f"internal error: {type(error).__name__}: {error}") from error
 
-    def _check_takes(self, session: SessionId, request: Request) -> None:
+    def _check_takes(self, session: SessionId, request: Request, peer: bytes) -> None:
         """Refuse what would have to become durable, when that is not possible in due time.
 
         Raises:
@@ -371,6 +381,9 @@ class Runtime:
             or self._journal.pending_bytes >= PENDING_BYTES_MAX
         ):
             raise Busy("too many operations wait for the disk; try again in a moment")
+        if self._shares.is_full(peer):
+            self._flooded = True
+            raise Busy("too many operations of this connection wait for the disk; wait for them")
         if self._git.failure and self._git.lag_count >= self._git_lag_records_max:
             raise Busy(
                 f"git lacks {self._git.lag_count} operations and does not follow: "
@@ -410,6 +423,7 @@ class Runtime:
                 case Append():
                     self._lookup.pend(effect.entry)
                     self._journal.submit(effect.entry)
+                    self._shares.add(peer, effect.entry)
                 case Answer():
                     self._answer(peer, number, effect)
                 case AnswerContent():
@@ -598,6 +612,10 @@ class Runtime:
         self._files.put_back(path, content, captured)
 
     def _answer_query(self, peer: bytes, number: int, answer: AnswerQuery) -> None:
+        if len(self._in_git) >= PENDING_RECORDS_MAX:
+            error = Busy("too many queries wait for git; try again in a moment")
+            self._send(peer, number, Refused(error.to_info()))
+            return
         # Whoever was told of an operation finds its commit in the history.
         start = partial(self._start_query, peer, number, answer)
         start = partial(self._when_in_git, answer.after, start)
@@ -618,11 +636,15 @@ class Runtime:
         self._start(partial(self._query, query), peer, number)
 
     def _start(self, work: Callable[[], Awaitable[Reply | None]], peer: bytes, number: int) -> None:
-        if self._query_count >= QUERIES_MAX:
-            error = Busy("too many queries wait; try again in a moment")
+        own = self._queries_of.get(peer, 0)
+        if self._query_count >= QUERIES_MAX or own >= SHARE_QUERIES_MAX:
+            self._flooded = True
+            whose = " of this connection" if own >= SHARE_QUERIES_MAX else ""
+            error = Busy(f"too many queries{whose} wait; try again in a moment")
             self._send(peer, number, Refused(error.to_info()))
             return
         self._query_count += 1
+        self._queries_of[peer] = own + 1
         assert self._tasks is not None
         self._tasks.start_soon(self._finish, work, peer, number)
 
@@ -635,6 +657,9 @@ class Runtime:
             reply = Refused(error.to_info())
         finally:
             self._query_count -= 1
+            self._queries_of[peer] -= 1
+            if not self._queries_of[peer]:
+                del self._queries_of[peer]
         if reply is not None:
             self._send(peer, number, reply)
         self._sender.sent()
@@ -684,6 +709,7 @@ class Runtime:
         self._git.add(batch)
         for entry in batch:
             self._lookup.settle(entry)
+            self._shares.settle(entry)
             for held in self._held.pop(entry.record.seq, ()):
                 held.action()
         self._feed.add(batch)
@@ -700,6 +726,7 @@ class Runtime:
         self._provisional.clear()
         held, self._held = self._held, {}
         self._lookup.forget()
+        self._shares.forget()
         durable = self._journal.durable_seq
         self._adopted = {path: seq for path, seq in self._adopted.items() if seq <= durable}
         before, self._state = self._state, self._reload()

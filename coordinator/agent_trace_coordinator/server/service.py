@@ -10,7 +10,9 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import resource
 import signal
+import sys
 from collections.abc import Callable, Coroutine, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -84,6 +86,9 @@ __all__ = ["serve"]
 LOCK_WATCH_SECONDS: Final = 1.0
 """How often the coordinator looks whether its store is still there."""
 
+DESCRIPTORS_MAX: Final = 65_536
+"""Open files of a coordinator, one for each connection; the usual 1,024 end at as many clients."""
+
 GENERATED_VARIABLE: Final = "AGENT_TRACE_GENERATED"
 """`0` turns off generated documents for a coordinator, whatever its store's settings say: for
 scripts that count operations."""
@@ -109,6 +114,8 @@ def serve(
     Raises:
         AgentTraceError: the store can not be served; the message says why.
     """
+    _set_limits()
+    sys.setswitchinterval(SWITCH_SECONDS)
     store = open_store(root)
     for warning in store.warnings:
         _log.warning("%s", warning)
@@ -132,6 +139,20 @@ def serve(
             if failed is None:
                 raise
             _end_at_once(failed)
+
+
+SWITCH_SECONDS: Final = 0.001
+"""How long the event loop may keep the interpreter from the worker threads. A batch of the journal
+takes it some ten times; with Python's 5 ms each would wait that long while requests pour in."""
+
+
+def _set_limits() -> None:
+    """Allow a descriptor for each of many clients, and no image of our memory on the disk."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = DESCRIPTORS_MAX if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS_MAX)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    # It holds keys, and documents that only the store's owner may read.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
 
 
 def _end_at_once(failure: BaseException) -> NoReturn:
@@ -312,7 +333,7 @@ def _serve(
     def on_known(peer: bytes, frames: list[bytes], credential: Credential) -> None:
         runtime.receive(peer, frames, credential)
 
-    router = Router(on_message, lambda: runtime.crowded)
+    router = Router(on_message, lambda: runtime.crowded, lambda: runtime.take_flooded())
     stack.callback(router.close)
     spool = Spool(
         store.root / SPOOL_DIRECTORY,
@@ -321,7 +342,13 @@ def _serve(
     )
     curve: CurveRouter | None = None
     if server_keys is not None:
-        curve = CurveRouter(on_known, lambda: runtime.crowded, ring, server_keys)
+        curve = CurveRouter(
+            on_known,
+            lambda: runtime.crowded,
+            lambda: runtime.take_flooded(),
+            ring,
+            server_keys,
+        )
         stack.callback(curve.close)
     ways = Ways(router, spool, curve)
     runtime = Runtime(

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import time
 from collections.abc import Callable
 from typing import Final
 
@@ -19,7 +20,7 @@ import anyio
 import zmq
 
 from agent_trace_coordinator.errors import StoreInvalid
-from agent_trace_protocol.limits import BODY_BYTES_MAX
+from agent_trace_protocol.limits import BODY_BYTES_MAX, KIB, MIB
 
 __all__ = ["Router"]
 
@@ -34,8 +35,9 @@ _POLLIN: Final = int(zmq.PollEvent.POLLIN)
 
 _log = logging.getLogger("agent_trace.coordinator.sockets")
 
-DRAIN_MESSAGES_MAX: Final = 256
-"""Messages handled before other tasks get a turn."""
+DRAIN_SECONDS_MAX: Final = 0.001
+"""How long messages are handled before other tasks get a turn. In a flood every write waits for a
+few such turns: with 256 messages in each it was 65 ms, for others than who floods as well."""
 
 GATHER_SECONDS: Final = 0.001
 """How long messages gather in a crowd before they are read together. To be woken for each one costs
@@ -46,14 +48,60 @@ QUEUED_MESSAGES_MAX: Final = 1000
 (a client repeats what was not answered)."""
 
 
+LARGE_BYTES: Final = 32 * KIB
+"""Bytes of a reply from which on it is counted until it has left."""
+
+UNREAD_BYTES_MAX: Final = 32 * MIB
+"""Bytes of such replies to one peer that have not left; beyond it, its replies are dropped."""
+
+UNREAD_BYTES_ALL_MAX: Final = 128 * MIB
+"""The same for all peers together: beyond it, a peer that has not read one gets no second one."""
+
+
+class _Unread:
+    """What was handed to ZeroMQ and has not left: a peer that does not read must not fill us."""
+
+    def __init__(self) -> None:
+        self._by_peer: dict[bytes, list[tuple[zmq.MessageTracker, int]]] = {}
+
+    def has_room(self, peer: bytes, size: int) -> bool:
+        """Return whether one more reply may wait for a peer."""
+        self._sweep(peer)
+        own = sum(each for _, each in self._by_peer.get(peer, ()))
+        if not own:
+            return True
+        if own + size > UNREAD_BYTES_MAX:
+            return False
+        for other in list(self._by_peer):
+            self._sweep(other)
+        everything = sum(each for waiting in self._by_peer.values() for _, each in waiting)
+        return everything + size <= UNREAD_BYTES_ALL_MAX
+
+    def add(self, peer: bytes, tracker: zmq.MessageTracker, size: int) -> None:
+        """A reply was handed over."""
+        self._by_peer.setdefault(peer, []).append((tracker, size))
+
+    def _sweep(self, peer: bytes) -> None:
+        waiting = [each for each in self._by_peer.get(peer, ()) if not each[0].done]
+        if waiting:
+            self._by_peer[peer] = waiting
+        else:
+            self._by_peer.pop(peer, None)
+
+
 class Router:
     """The coordinator's listening socket."""
 
     def __init__(
-        self, handle: Callable[[bytes, list[bytes]], None], crowded: Callable[[], bool]
+        self,
+        handle: Callable[[bytes, list[bytes]], None],
+        crowded: Callable[[], bool],
+        flooded: Callable[[], bool],
     ) -> None:
         """`handle` is called with each message: the peer and the frames after its identity;
-        `crowded` tells whether so many wait for the disk that one more may be read later."""
+        `crowded` tells whether so many wait for the disk that one more may be read later, `flooded`
+        whether somebody was refused for asking too much since it was asked last."""
+        self._flooded = flooded
         self._handle = handle
         self._crowded = crowded
         self._handled_count = 0
@@ -72,6 +120,7 @@ class Router:
         self._draining = False
         self.dropped_count = 0
         """Replies that could not be delivered."""
+        self._unread = _Unread()
 
     def bind(self, endpoint: str) -> str:
         """Listen at a ZeroMQ address; return it with the port that the system chose, if it did.
@@ -99,7 +148,11 @@ class Router:
         while True:
             self._handled_count = 0
             while self._drain():
-                await anyio.lowlevel.checkpoint()
+                if self._flooded():
+                    # The threads that do the work get a turn, and the flood waits in its own queue.
+                    await anyio.sleep(GATHER_SECONDS)
+                else:
+                    await anyio.lowlevel.checkpoint()
             if self._handled_count and self._crowded():
                 await anyio.sleep(GATHER_SECONDS)
                 continue
@@ -114,7 +167,8 @@ class Router:
         """Handle what has arrived; return whether there may be more."""
         self._draining = True
         try:
-            for _ in range(DRAIN_MESSAGES_MAX):
+            end = time.monotonic() + DRAIN_SECONDS_MAX
+            while time.monotonic() < end:
                 try:
                     self._take()
                 except zmq.Again:
@@ -136,11 +190,23 @@ class Router:
 
     def send(self, peer: bytes, envelope: bytes, body: bytes) -> None:
         """Send a reply, or drop and count it if the peer is gone or does not read."""
+        large = len(body) >= LARGE_BYTES
+        if large and not self._unread.has_room(peer, len(body)):
+            self.dropped_count += 1
+            _log.debug("reply dropped: what was sent before is not read")
+            return
         try:
             send, socket = _Socket.send, self._socket
             send(socket, peer, _SEND_MORE)
             send(socket, envelope, _SEND_MORE)
-            send(socket, body, _NOBLOCK)
+            if large:
+                # Not copied, and so it is known when it has left.
+                frame = zmq.Frame(body, track=True, copy=False)
+                send(socket, frame, _NOBLOCK, copy=False)
+                assert frame.tracker is not None
+                self._unread.add(peer, frame.tracker, len(body))
+            else:
+                send(socket, body, _NOBLOCK)
         except (zmq.Again, zmq.ZMQError) as error:
             self.dropped_count += 1
             _log.debug("reply dropped: %s", error)

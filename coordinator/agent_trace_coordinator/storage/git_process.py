@@ -103,6 +103,18 @@ _OVERRIDES: Final[dict[str, str]] = {
     "pack.compression": "1",
     "protocol.allow": "never",
     "repack.writeBitmaps": "false",
+    # What else names a program: whoever may write into the git directory must get nothing run. An
+    # empty helper takes back all that were named before.
+    "core.alternateRefsCommand": "true",
+    "core.askPass": "",
+    "core.gitProxy": "",
+    "credential.helper": "",
+    "diff.external": "",
+    "gc.recentObjectsHook": "",
+    "gpg.program": "false",
+    "push.gpgSign": "false",
+    "remote.mirror.receivepack": "git-receive-pack",
+    "remote.mirror.uploadpack": "git-upload-pack",
 }
 
 _EXCLUDE: Final = b"# The store's own directory is not a document.\n/.agent-trace/\n"

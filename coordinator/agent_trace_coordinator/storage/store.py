@@ -308,10 +308,23 @@ def open_store(root: Path) -> Store:
         # Empty directories get lost when a store is copied by way of git or an archive.
         for name in DIRECTORIES:
             _make_directory(store.directory / name)
+        for directory in (store.directory, store.run, store.locks, store.keys):
+            _refuse_links(directory)
     except OSError as error:
         raise StoreInvalid(f"{store.directory} can not be written: {_reason(error)}") from error
     load_config(store)
     return dataclasses.replace(store, warnings=tuple(warnings))
+
+
+def _refuse_links(directory: Path) -> None:
+    """What lies here is opened by its name: a link would lead our own writing out of the store."""
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            if entry.is_symlink():
+                raise StoreInvalid(
+                    f"{entry.path} is a symbolic link, and nothing of a store may lie elsewhere; "
+                    "put what it leads to in its place, or remove it"
+                )
 
 
 def load_config(store: Store) -> StoreConfig:
