@@ -226,8 +226,8 @@ CORE_MUTANTS: Final = (
     Mutant(
         "a pause counts for whoever comes first after it",
         machine.step,
-        "            extend(state, now)\n            try:",
-        "            try:",
+        "            extend(state, now)\n            stranger",
+        "            stranger",
         "after a pause a live session is taken over before its heartbeat is read",
         seeds=300,
     ),
