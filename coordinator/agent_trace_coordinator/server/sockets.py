@@ -96,7 +96,7 @@ class Router:
         self,
         handle: Callable[[bytes, list[bytes]], None],
         crowded: Callable[[], bool],
-        flooded: Callable[[], bool],
+        flooded: Callable[[], bool] = bool,
     ) -> None:
         """`handle` is called with each message: the peer and the frames after its identity;
         `crowded` tells whether so many wait for the disk that one more may be read later, `flooded`
