@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from agent_trace import __version__
 from agent_trace.cli.main import cli
 from agent_trace.testing import accept_all
 from agent_trace_protocol import (
@@ -128,6 +129,21 @@ def endpoint(tmp_path: Path) -> Iterator[str]:
 
 def test_the_version_is_told() -> None:
     assert _run("--version").stdout.startswith("agent-trace 0.")
+
+
+def test_the_version_is_told_as_json() -> None:
+    for arguments in (("--version", "--json"), ("--json", "--version")):
+        result = _run(*arguments)
+        assert (result.exit_code, result.stdout) == (0, f'{{"version":"{__version__}"}}\n')
+
+
+def test_a_group_without_a_command_is_a_wrong_use_as_json_too() -> None:
+    result = _run("--json", "lease")
+    assert (result.exit_code, result.stdout) == (2, "")
+    error = json.loads(result.stderr)["error"]
+    assert error["code"] == "usage"
+    assert error["message"].startswith("agent-trace lease needs a command: acquire, ls,")
+    assert error["hint"] == "see: agent-trace lease --help"
 
 
 def test_help_lists_every_command() -> None:

@@ -37,6 +37,8 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("notes/deep", "../../plan.md", "plan.md"),
         ("notes", "deep/", "notes/deep"),
         ("..", "plan.md", "plan.md"),
+        ("notes/deep", ":/plan.md", "plan.md"),
+        (".", ":/notes/idea.md", "notes/idea.md"),
     ],
 )
 def test_a_path_is_meant_from_where_one_stands(
@@ -44,6 +46,34 @@ def test_a_path_is_meant_from_where_one_stands(
 ) -> None:
     monkeypatch.chdir(root / here)
     assert Face(store=str(root)).document_path(argument) == path
+
+
+@pytest.mark.parametrize("here", [".", "notes", "notes/deep", ".."])
+@pytest.mark.parametrize("path", ["plan.md", "notes/idea.md", "notes/deep/**", "other/*.md"])
+def test_what_is_shown_is_what_may_be_typed(
+    root: Path, monkeypatch: pytest.MonkeyPatch, here: str, path: str
+) -> None:
+    monkeypatch.chdir(root / here)
+    face = Face(store=str(root))
+    assert face.document_path(face.path_here(path)) == path
+
+
+def test_a_refused_path_is_shown_as_it_was_named(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(root / "notes")
+    face = Face(store=str(root))
+    assert [face.path_here(each) for each in ("../x", "/etc/passwd", "a/../b", "")] == [
+        "../x",
+        "/etc/passwd",
+        "a/../b",
+        "",
+    ]
+
+
+def test_a_path_behind_the_root_sign_can_not_leave_the_store(root: Path) -> None:
+    with pytest.raises(InvalidPath, match="outside of the store"):
+        Face(store=str(root)).document_path(":/../secret")
 
 
 def test_an_absolute_path_in_the_store_is_understood(
@@ -119,6 +149,8 @@ def test_a_scan_finds_documents_and_says_what_it_skips(root: Path) -> None:
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_text("x", encoding="utf-8")
     (root / "large.md").write_text("x" * 11, encoding="utf-8")
+    (root / "binary.md").write_bytes(b"a\0b")
+    (root / "latin.md").write_bytes(b"caf\xe9")
     (root / "link.md").symlink_to("plan.md")
     os.mkfifo(root / "pipe.md")
     found = list(scan(root, 10))
@@ -129,7 +161,9 @@ def test_a_scan_finds_documents_and_says_what_it_skips(root: Path) -> None:
     ]
     assert [(each.path, each.reason) for each in found if isinstance(each, Skipped)] == [
         ("bad:name.md", "'bad:name.md' holds ':', which some systems do not allow"),
+        ("binary.md", "binary (it holds NUL) at byte 1"),
         ("large.md", "11 bytes; the limit is 10"),
+        ("latin.md", "not UTF-8 text at byte 3"),
         ("link.md", "not a regular file"),
         ("pipe.md", "not a regular file"),
     ]

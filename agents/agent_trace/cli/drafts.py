@@ -52,7 +52,7 @@ def drafts(context: click.Context, limit: int, author: str, path: str) -> None:
             each.id,
             local_time(each.time_ms),
             f"{each.actor.value} {each.author}",
-            f"{each.path}@{each.base_revision}"
+            f"{face.path_here(each.path)}@{each.base_revision}"
             + (f" and {each.texts - 1} more" if each.texts > 1 else ""),
             str(each.current or "gone"),
             each.code.value,

@@ -45,6 +45,9 @@ __all__ = [
     "run_in_session",
 ]
 
+ROOTED: Final = ":/"
+"""What a path that is meant from the store's root begins with, wherever one is."""
+
 STATUS_SECONDS_MAX: Final = 2.0
 """How long a command whose work is done waits to be told why git is behind."""
 
@@ -62,8 +65,12 @@ class Face:
     json: bool = False
     confirm: bool = False
     """Whether a user confirms what this command writes."""
+    json_given: bool = False
+    """Whether `--json` stands anywhere: for what is said before the options were parsed."""
     one_shot: bool = True
     """Whether the session of `run` ends with the command; known when its work begins."""
+    _below: str | None = None
+    """The current directory in the store, `.` at its root or outside; None until it is needed."""
 
     def identity(self) -> Identity:
         """Return who acts."""
@@ -87,19 +94,23 @@ class Face:
         """Return the store path that a person means.
 
         Inside the store, paths are relative to the current directory, as with git; outside of it,
-        to the store's root. Of a store that is known by its coordinator's address only, paths
-        are those of the store.
+        to the store's root; behind `:/`, also as with git, always to the root. Of a store that is
+        known by its coordinator's address only, paths are those of the store.
 
         Raises:
             InvalidPath: it lies outside of the store.
         """
         root, _ = find_target(self.store)
+        from_root = argument.startswith(ROOTED)
         if root is None:
-            return argument
+            return argument.removeprefix(ROOTED)
         here = Path.cwd().resolve()
         base = here if here.is_relative_to(root) else root
         # Only `..` is resolved here: a symbolic link must be seen, and refused, as one.
-        full = os.path.normpath(os.path.join(base, os.path.expanduser(argument)))
+        if from_root:
+            full = os.path.normpath(f"{root}/{argument.removeprefix(ROOTED)}")
+        else:
+            full = os.path.normpath(os.path.join(base, os.path.expanduser(argument)))
         relative = os.path.relpath(full, root)
         if relative == os.pardir or relative.startswith(os.pardir + os.sep):
             raise InvalidPath(f"{argument!r} is outside of the store {root}")
@@ -108,15 +119,24 @@ class Face:
         return Path(relative).as_posix()
 
     def typed_path(self, path: str) -> str:
-        """Return a store path as a person types it in a shell: what `document_path` takes."""
-        try:
-            root, _ = find_target(self.store)
-            here = Path.cwd().resolve()
-        except (StoreNotFound, OSError):
-            return shlex.quote(path)
-        if root is not None and here.is_relative_to(root):
-            path = os.path.relpath(root / path, here)
-        return shlex.quote(path)
+        """Return a store path as a person types it in a shell."""
+        return shlex.quote(self.path_here(path))
+
+    def path_here(self, path: str) -> str:
+        """Return a store path, or a glob, as it is called where the command runs: what
+        `document_path` takes. Every text for people has these; JSON has the store's own."""
+        if self._below is None:
+            try:
+                root, _ = find_target(self.store)
+                here = Path.cwd().resolve()
+            except (StoreNotFound, OSError):
+                return path
+            inside = root is not None and here.is_relative_to(root)
+            self._below = here.relative_to(root).as_posix() if root is not None and inside else "."
+        # A refused write may have named what is no path of the store.
+        if self._below == "." or not path or path.startswith("/") or ".." in path.split("/"):
+            return path
+        return os.path.relpath(path, self._below)
 
     def settings(
         self,

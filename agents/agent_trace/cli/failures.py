@@ -53,6 +53,7 @@ __all__ = [
     "EXIT_USAGE",
     "Failure",
     "describe",
+    "describe_group",
     "hinting",
     "report",
 ]
@@ -92,7 +93,10 @@ _HINTS: Final[tuple[tuple[type[AgentTraceError], str], ...]] = (
     (UnsupportedVersion, "stop the coordinator with the version that started it, or upgrade"),
     (ReadOnlyStore, "free space on the disk; writes return by themselves"),
     (Busy, "try again shortly"),
-    (CorruptStore, "make a copy of the store before anything else"),
+    (
+        CorruptStore,
+        "see what is wrong with: agent-trace doctor; put it right with: agent-trace repair",
+    ),
 )
 
 
@@ -159,6 +163,17 @@ def describe(error: Exception, typed: Callable[[str], str] = shlex.quote) -> Fai
     return None
 
 
+def describe_group(error: click.UsageError) -> Failure:
+    """Return what to say when a group of commands was called without one of them."""
+    context = error.ctx
+    assert context is not None
+    command = context.command
+    names = command.list_commands(context) if isinstance(command, click.Group) else []
+    path = context.command_path
+    message = f"{path} needs a command: {', '.join(names)}"
+    return Failure("usage", message, f"see: {path} --help", EXIT_USAGE)
+
+
 def _hint(error: AgentTraceError, typed: Callable[[str], str]) -> str:
     notes: list[str] = getattr(error, "__notes__", [])
     if notes:
@@ -169,6 +184,8 @@ def _hint(error: AgentTraceError, typed: Callable[[str], str]) -> str:
         return _conflict_hint(error.info, typed)
     if isinstance(error, LeaseError) and error.info is not None:
         return _lease_hint(error.info, typed)
+    if isinstance(error, InvalidPath) and "not a regular file" in error.message:
+        return "a document is a file of its own: name the file that a link points to, or copy it"
     if type(error) is NotFound:
         return next((text for words, text in _LISTINGS if words in error.message), _LISTING)
     return next((text for kind, text in _HINTS if isinstance(error, kind)), "")

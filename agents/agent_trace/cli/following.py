@@ -5,21 +5,26 @@ They have a session of their own: a kept one is for one command at a time, and t
 
 from __future__ import annotations
 
+import errno
+import os
+import stat
 import sys
-from typing import Final
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Final, TextIO
 
 import anyio
 import click
 
 from agent_trace.calls.following import CHANGES, POLL_SECONDS
 from agent_trace.client import Agent
-from agent_trace_protocol import Action, EventPage, LogEntry
+from agent_trace_protocol import Action, AgentTraceError, EventPage, LogEntry
 
 from .face import Face, following_options, pass_face, run_in_session
 from .leases import DURATION
 from .output import as_builtins, emit_json, local_time, shown
 
-__all__ = ["COMMANDS", "show_event"]
+__all__ = ["COMMANDS", "show_event", "while_read"]
 
 EXIT_NOTHING_CHANGED: Final = 1
 
@@ -29,7 +34,7 @@ def show_event(face: Face, event: LogEntry) -> None:
     if face.json:
         emit_json(event)
         return
-    document = event.path + (f"@{event.revision}" if event.revision else "")
+    document = face.path_here(event.path) + (f"@{event.revision}" if event.revision else "")
     lines = f"+{event.added} -{event.removed}" if event.revision else ""
     words = (
         str(event.seq),
@@ -41,6 +46,45 @@ def show_event(face: Face, event: LogEntry) -> None:
         event.summary + (f" -- {event.message}" if event.message else ""),
     )
     click.echo(shown("  ".join(word for word in words if word)))
+
+
+async def while_read(work: Callable[[], Awaitable[None]], output: TextIO) -> None:
+    """Do something for as long as somebody reads what it writes.
+
+    Raises:
+        BrokenPipeError: its reader is gone, be there something to write or not.
+    """
+    failures: list[AgentTraceError | OSError] = []
+    async with anyio.create_task_group() as group:
+
+        async def watch() -> None:
+            await _reader_gone(output.fileno())
+            failures.append(BrokenPipeError(errno.EPIPE, "nobody reads the output"))
+            group.cancel_scope.cancel()
+
+        if _is_pipe(output):
+            group.start_soon(watch)
+        try:
+            await work()
+        except (AgentTraceError, OSError) as error:
+            # A task group would wrap it.
+            failures.append(error)
+        group.cancel_scope.cancel()
+    for failure in failures:
+        raise failure
+
+
+def _is_pipe(stream: TextIO) -> bool:
+    try:
+        return stat.S_ISFIFO(os.fstat(stream.fileno()).st_mode)
+    except OSError:
+        return False
+
+
+async def _reader_gone(descriptor: int) -> None:
+    """Return when the other end of a pipe that is written to was closed."""
+    # The end that is written to never has anything to read: what wakes it is the error.
+    await anyio.wait_readable(descriptor)
 
 
 @click.command()
@@ -65,13 +109,16 @@ def events(
     """
     target = face.document_path(path) if path else ""
 
-    async def work(agent: Agent) -> None:
+    async def tell(agent: Agent) -> None:
         told = agent.events(
             since, follow=follow, path=target, author=whose or author, actions=actions
         )
         async for event in told:
             show_event(face, event)
             sys.stdout.flush()
+
+    async def work(agent: Agent) -> None:
+        await while_read(partial(tell, agent), sys.stdout)
 
     run_in_session(face.settings(), work)
 

@@ -152,7 +152,7 @@ def show(face: Face, path: str | None, revision: int | None, at: Moment | None) 
     if face.json:
         emit_json({"entry": entry, "text": text})
         return
-    click.echo(shown(f"{entry.path}@{entry.revision}  {entry.summary}"))
+    click.echo(shown(f"{face.path_here(entry.path)}@{entry.revision}  {entry.summary}"))
     commit = f", commit {entry.commit}" if entry.commit else ""
     session = f", session {entry.session}" if entry.session else ""
     click.echo(
@@ -175,8 +175,8 @@ def _show_store(face: Face, at: Moment) -> None:
         return
     if past.documents:
         rows = [
-            (each.path, each.type.value, str(each.revision), size(each.size), each.author,
-             local_time(each.time_ms))
+            (face.path_here(each.path), each.type.value, str(each.revision), size(each.size),
+             each.author, local_time(each.time_ms))
             for each in past.documents
         ]  # fmt: skip
         emit_table(("PATH", "TYPE", "REV", "SIZE", "AUTHOR", "CHANGED"), rows)
@@ -199,7 +199,9 @@ def _show_then(face: Face, target: str, at: Moment) -> None:
     if face.json:
         emit_json({"seq": seq, "document": info, "text": text})
         return
-    emit_note(f"{info.path}@{info.revision}, by {info.author}, as of operation {seq}")
+    emit_note(
+        f"{face.path_here(info.path)}@{info.revision}, by {info.author}, as of operation {seq}"
+    )
     click.echo(shown(text, lines=True), nl=False)
 
 

@@ -40,7 +40,7 @@ def info(face: Face, path: str) -> None:
     document = report.document
     changed = local_time(document.time_ms)
     rows = [
-        ("document", f"{document.path}{' (deleted)' if report.deleted else ''}"),
+        ("document", f"{face.path_here(document.path)}{' (deleted)' if report.deleted else ''}"),
         ("type", document.type.value),
         ("id", str(document.id)),
         ("revision", f"{document.revision}, by {document.author}, {changed}, "
@@ -58,7 +58,7 @@ def info(face: Face, path: str) -> None:
     if not report.sessions_complete:
         rows.append(("", "and others, in revisions too old to be looked at"))
     rows += [
-        ("lease", f"{each.token} on {each.path}, held by {each.holder} for another "
+        ("lease", f"{each.token} on {face.path_here(each.path)}, held by {each.holder} for another "
          f"{each.left_seconds:.0f} s")
         for each in report.leases
     ]  # fmt: skip

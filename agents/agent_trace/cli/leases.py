@@ -102,7 +102,7 @@ def _tell(face: Face, info: LeaseInfo) -> None:
         emit_json(info)
         return
     kind = "shared lease" if info.shared else "lease"
-    click.echo(shown(f"{kind} {info.token} on {info.path}, {info.ttl_seconds:g} s"))
+    click.echo(shown(f"{kind} {info.token} on {face.path_here(info.path)}, {info.ttl_seconds:g} s"))
 
 
 @lease.command()
@@ -221,7 +221,7 @@ def ls(face: Face, path: str) -> None:
     rows = [
         (
             str(each.token),
-            each.path,
+            face.path_here(each.path),
             "shared" if each.shared else "exclusive",
             f"{each.actor.value} {each.holder}",
             each.session,
@@ -232,7 +232,7 @@ def ls(face: Face, path: str) -> None:
     rows += [
         (
             "waits",
-            each.path,
+            face.path_here(each.path),
             "shared" if each.shared else "exclusive",
             each.name,
             each.session,

@@ -13,7 +13,8 @@ import click
 from agent_trace.config import STORE_VARIABLE
 
 from .face import Face, global_options
-from .failures import EXIT_INTERRUPTED, describe, report
+from .failures import EXIT_INTERRUPTED, describe, describe_group, report
+from .output import emit_json
 from .plugins import load_commands
 
 __all__ = ["cli", "main"]
@@ -93,7 +94,7 @@ class _Commands(click.Group):
         """Run, and end the process with the exit code that the outcome has."""
         options["standalone_mode"] = False
         given = list(sys.argv[1:] if args is None else args)
-        face = Face()
+        face = Face(json_given="--json" in given)
         try:
             code = super().main(given, *rest, obj=face, **options)
             sys.stdout.flush()
@@ -106,7 +107,10 @@ class _Commands(click.Group):
             click.echo("interrupted", err=True)
             status = EXIT_INTERRUPTED
         except click.exceptions.NoArgsIsHelpError as error:
-            click.echo(error.format_message(), err=True)
+            if face.json or face.json_given:
+                report(describe_group(error), as_json=True)
+            else:
+                click.echo(error.format_message(), err=True)
             status = error.exit_code
         except Exception as error:  # top level: failures become messages and exit codes
             failure = describe(error, face.typed_path)
@@ -114,7 +118,7 @@ class _Commands(click.Group):
                 # A fault of ours: the traceback is what a report needs.
                 raise
             # The options were perhaps not parsed when it failed.
-            report(failure, as_json=face.json or "--json" in given)
+            report(failure, as_json=face.json or face.json_given)
             status = failure.exit_code
         sys.exit(status)
 
@@ -134,7 +138,10 @@ def _show_version(context: click.Context, parameter: click.Parameter, value: boo
     if value and not context.resilient_parsing:
         from agent_trace import __version__  # noqa: PLC0415 - keeps the module import-light
 
-        click.echo(f"agent-trace {__version__}")
+        if context.ensure_object(Face).json_given:
+            emit_json({"version": __version__})
+        else:
+            click.echo(f"agent-trace {__version__}")
         context.exit()
 
 

@@ -86,7 +86,7 @@ def permissions(face: Face, path: str | None) -> None:
     if face.json:
         emit_json(report)
         return
-    where = report.path or "documents of each type"
+    where = face.path_here(report.path) or "documents of each type"
     click.echo(shown(f"as {report.actor.value}, {where}:"))
     actions = list(dict.fromkeys(each.action for each in report.entries))
     permits = {(each.type, each.action): each.permit.value for each in report.entries}
@@ -104,7 +104,7 @@ def permissions(face: Face, path: str | None) -> None:
         whom = grant.agent or "every agent"
         click.echo(
             shown(
-                f"{grant.path} is unlocked for {whom} by {grant.granted_by}, "
+                f"{face.path_here(grant.path)} is unlocked for {whom} by {grant.granted_by}, "
                 f"{grant.seconds_left:.0f} s left"
             )
         )
@@ -159,7 +159,8 @@ def _tell(face: Face, results: Sequence[Written]) -> None:
             continue
         commit = f" {written.commit[:10]}" if written.commit else ""
         lines = f" (+{written.added} -{written.removed})"
-        click.echo(shown(f"{written.action.value} {written}{lines}{commit}"))
+        document = f"{face.path_here(written.path)}@{written.revision}"
+        click.echo(shown(f"{written.action.value} {document}{lines}{commit}"))
 
 
 @click.command()
@@ -208,7 +209,7 @@ def violations(context: click.Context, limit: int) -> None:
             local_time(each.time_ms),
             f"{each.actor.value} {each.author}",
             each.action.value,
-            each.path,
+            face.path_here(each.path),
             each.rule,
             size(each.size),
             str(each.count),
@@ -236,13 +237,15 @@ def show(face: Face, violation: str) -> None:
     click.echo(
         shown(
             f"{about.id}: {about.actor.value} {about.author} tried to {about.action.value} "
-            f"{about.path}, {local_time(about.time_ms)}, {about.count} times"
+            f"{face.path_here(about.path)}, {local_time(about.time_ms)}, {about.count} times"
         )
     )
     click.echo(shown(f"rule {about.rule}: {about.reason}"))
     for text in report.texts:
         kept = "kept" if text.kept else "not kept"
-        click.echo(shown(f"{text.action.value} {text.path}: {size(text.size)}, {kept}"))
+        click.echo(
+            shown(f"{text.action.value} {face.path_here(text.path)}: {size(text.size)}, {kept}")
+        )
     if report.diff:
         click.echo(shown(report.diff, lines=True))
 

@@ -116,7 +116,7 @@ def ls(face: Face, prefix: str, kind: str | None, tag: str, everything: bool) ->
             if face.json:
                 emit_lines(listed)
             elif listed:
-                table.emit([_row(each) for each in listed])
+                table.emit([_row(face, each) for each in listed])
             sys.stdout.flush()
             if not page.more or not page.documents:
                 return count, logs
@@ -130,9 +130,9 @@ def ls(face: Face, prefix: str, kind: str | None, tag: str, everything: bool) ->
         emit_note(f"and {counted(logs, 'log')} of sessions: agent-trace ls --type log")
 
 
-def _row(document: DocumentInfo) -> tuple[str, ...]:
+def _row(face: Face, document: DocumentInfo) -> tuple[str, ...]:
     return (
-        document.path,
+        face.path_here(document.path),
         document.type.value,
         str(document.revision),
         size(document.size),
@@ -224,7 +224,7 @@ def log(
             local_time(each.time_ms),
             each.author,
             each.action.value,
-            each.path + (f"@{each.revision}" if each.revision else ""),
+            face.path_here(each.path) + (f"@{each.revision}" if each.revision else ""),
             f"+{each.added} -{each.removed}" if each.revision else "",
             each.commit[:10],
             each.summary + (f" -- {each.message}" if each.message else ""),

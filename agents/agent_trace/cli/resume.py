@@ -121,8 +121,11 @@ def why(face: Face, place: str, revision: int | None) -> None:
     entry = reason.entry
     if line:
         text = reason.text.decode("utf-8", "replace").rstrip("\r\n")
-        click.echo(shown(f"{reason.path}@{reason.revision}:{line}  {text}"))
-    made = f"{entry.action.value} {entry.path}@{entry.revision} (+{entry.added} -{entry.removed})"
+        click.echo(shown(f"{face.path_here(reason.path)}@{reason.revision}:{line}  {text}"))
+    made = (
+        f"{entry.action.value} {face.path_here(entry.path)}@{entry.revision} "
+        f"(+{entry.added} -{entry.removed})"
+    )
     if not reason.found:
         made = f"earlier than {made}"
     session = f", session {entry.session}" if entry.session else ""
@@ -131,15 +134,15 @@ def why(face: Face, place: str, revision: int | None) -> None:
         ("operation", f"{entry.seq}, {local_time(entry.time_ms)}: {made}"),
         ("what it did", entry.summary),
         ("said", entry.message),
-        *(("had read", _basis(each)) for each in reason.based_on),
+        *(("had read", _basis(face, each)) for each in reason.based_on),
     ]
     for name, words in rows:
         if words:
             click.echo(shown(f"{name:<12} {words}"))
 
 
-def _basis(basis: Basis) -> str:
-    read = f"{basis.path}@{basis.revision}"
+def _basis(face: Face, basis: Basis) -> str:
+    read = f"{face.path_here(basis.path)}@{basis.revision}"
     if not basis.current:
         return f"{read}, deleted since"
     return f"{read}, at @{basis.current} now" if basis.current > basis.revision else read

@@ -1,6 +1,6 @@
 """Which files of a folder are documents, and of which type: names and front matter decide.
 
-Reads names and the first kilobytes of files; changes nothing.
+Reads the files with the names of documents; changes nothing.
 """
 
 from __future__ import annotations
@@ -156,11 +156,18 @@ def _examine(file: Path, path: str, document_bytes_max: int) -> Found | Skipped:
         if status.st_size > document_bytes_max:
             return Skipped(path, f"{status.st_size} bytes; the limit is {document_bytes_max}")
         with open(file, "rb") as opened:
-            head = opened.read(_HEAD_BYTES).decode("utf-8", "replace")
+            content = opened.read(document_bytes_max)
     except InvalidPath as error:
         return Skipped(path, error.message)
     except OSError as error:
         return Skipped(path, error.strerror or str(error))
-    head = head.replace("\r\n", "\n")
+    # Asked for, what is no text is a refused write, with a copy of all that was asked with it.
+    try:
+        content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return Skipped(path, f"not UTF-8 text at byte {error.start}")
+    if (nul := content.find(0)) >= 0:
+        return Skipped(path, f"binary (it holds NUL) at byte {nul}")
+    head = content[:_HEAD_BYTES].decode("utf-8", "ignore").replace("\r\n", "\n")
     type, why = guess_type(path, head)
     return Found(path, type, status.st_size, why, read_tags(head), read_description(head))

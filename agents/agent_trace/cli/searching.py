@@ -65,7 +65,7 @@ def search(
         return
     rows = [
         (
-            hit.path + (f"@{hit.revision}" if hit.revision else ""),
+            face.path_here(hit.path) + (f"@{hit.revision}" if hit.revision else ""),
             hit.author,
             local_time(hit.time_ms),
             "" if hit.current else f"{hit.action.value} {hit.seq}",

@@ -53,11 +53,14 @@ class Begun:
 def begin_kept(settings: Settings, kept: KeptFile, *, takeover: bool = False) -> Begun:
     """Begin the session whose key is kept, or come back to it.
 
+    With `takeover`, an agent's own kept session is superseded as well: its lineage and leases go to
+    the new one, and whoever still has the old key can change nothing.
+
     Raises:
         AgentBusy: another live session holds the agent's name.
     """
-    key = kept.key
-    if key is not None:
+    key = before = kept.key
+    if key is not None and not (takeover and settings.identity.actor is Actor.AGENT):
         try:
             predecessor = run_in_session(keeping(settings, key, takeover=takeover), _nothing)
             return Begun(key, True, predecessor)
@@ -70,8 +73,12 @@ def begin_kept(settings: Settings, kept: KeptFile, *, takeover: bool = False) ->
     kept.keep(key)
     try:
         predecessor = run_in_session(keeping(settings, key, takeover=takeover), _nothing)
-    except AgentBusy:
-        kept.remove()
+    except AgentTraceError as error:
+        if before is not None and takeover:
+            # Nothing was taken over.
+            kept.keep(before)
+        elif isinstance(error, AgentBusy):
+            kept.remove()
         raise
     return Begun(key, False, predecessor)
 
@@ -322,7 +329,7 @@ def show(face: Face, session: str) -> None:
         if text:
             click.echo(shown(f"{name:<12} {text}"))
     for lease in leases.leases:
-        click.echo(shown(f"{'lease':<12} {lease.token} on {lease.path}"))
+        click.echo(shown(f"{'lease':<12} {lease.token} on {face.path_here(lease.path)}"))
     if recap.operations:
         click.echo(f"{'operations':<12} {recap.operations}")
     for part in recap.parts:

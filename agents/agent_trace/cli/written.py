@@ -32,7 +32,7 @@ def run_writing(
     _tell(face, results)
     for lease in {each.token: each for result in results for each in result.warnings}.values():
         emit_note(
-            f"{lease.holder} holds lease {lease.token} on {lease.path} for another "
+            f"{lease.holder} holds lease {lease.token} on {face.path_here(lease.path)} for another "
             f"{lease.left_seconds:.0f} s; agree before you go on"
         )
     for notice in dict.fromkeys(each for result in results for each in result.notices):
@@ -50,7 +50,8 @@ def _tell(face: Face, results: Sequence[Written]) -> None:
     for written in results:
         lines = f" (+{written.added} -{written.removed})"
         commit = f" {written.commit[:10]}" if written.commit else ""
-        click.echo(shown(f"{written.action.value} {written}{lines}{commit}"))
+        document = f"{face.path_here(written.path)}@{written.revision}"
+        click.echo(shown(f"{written.action.value} {document}{lines}{commit}"))
 
 
 def run_one(face: Face, durability: str, work: Callable[[Agent], Awaitable[Written]]) -> None:
