@@ -9,7 +9,7 @@ from mcp.types import Prompt, PromptArgument
 
 from agent_trace import InvalidRequest
 from agent_trace.gateway.prompts import Offer
-from agent_trace.gateway.tools import Call, Outcome, Profile, Tool, reading
+from agent_trace.gateway.tools import Call, Outcome, Profile, Told, Tool, reading
 
 __all__ = ["PROMPTS", "TOOLS"]
 
@@ -35,7 +35,7 @@ async def with_progress(call: Call, given: Nothing) -> Outcome:
 _EVERYWHERE: Final = frozenset(Profile)
 
 TOOLS: Final[tuple[Tool[Any], ...]] = tuple(
-    Tool(name, "For the conformance suite.", Nothing, run, reading(), None, _EVERYWHERE)
+    Tool(name, "For the conformance suite.", Nothing, run, reading(), Told, _EVERYWHERE)
     for name, run in (
         ("test_simple_text", simple_text),
         ("test_error_handling", error_handling),

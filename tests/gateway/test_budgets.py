@@ -10,6 +10,8 @@ import pytest
 from agent_trace.gateway.server import INSTRUCTIONS, TOOLS
 from agent_trace.gateway.tools import Profile, Toolbox
 
+DESTROYING = {"delete_file", "discard_draft"}
+
 
 def model_visible(definition: Any) -> int:
     """Return the bytes of a definition that hosts put before their model."""
@@ -76,7 +78,7 @@ def test_every_tool_says_whether_it_changes_or_destroys_something() -> None:
         assert hints.read_only_hint is not None
         assert hints.open_world_hint is False
         if not hints.read_only_hint:
-            assert hints.destructive_hint is (definition.name == "delete_file")
+            assert hints.destructive_hint is (definition.name in DESTROYING)
             assert hints.idempotent_hint is not None
 
 
@@ -90,9 +92,9 @@ def test_schemas_are_flat_objects_that_every_host_can_read() -> None:
             kinds = {"string", "integer", "number", "boolean"}
             assert described["type"] in kinds, (definition.name, name)
             assert not {"anyOf", "$ref", "title", "default"} & described.keys()
-        if definition.output_schema is not None:
-            assert definition.output_schema["type"] == "object"
-            assert "$ref" not in json.dumps(definition.output_schema)
+        assert definition.output_schema is not None
+        assert definition.output_schema["type"] == "object"
+        assert "$ref" not in json.dumps(definition.output_schema)
 
 
 def test_the_instructions_fit_and_begin_with_what_to_call_first() -> None:

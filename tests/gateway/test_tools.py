@@ -15,7 +15,8 @@ from mcp.client import Client
 from mcp.shared.exceptions import MCPError
 from mcp.types import TextContent
 
-from agent_trace import Agent, connect
+from agent_trace import Agent, Conflict, connect
+from agent_trace_protocol import Put
 from support.coordinator import Coordinator, running
 from support.mcp import Service, called, http_gateway, refused, text_of
 
@@ -460,3 +461,67 @@ async def test_arguments_that_do_not_fit_are_explained(client: Client) -> None:
 async def test_a_tool_that_is_not_there_is_an_error_of_the_protocol(client: Client) -> None:
     with pytest.raises(MCPError, match="Unknown tool: purge"):
         await client.call_tool("purge", {})
+
+
+# ---- drafts -----------------------------------------------------------------------------------
+
+
+async def test_drafts_are_listed_shown_and_discarded(client: Client, other: Agent) -> None:
+    await called(client, "write_file", path="late.md", content="one\n")
+    await other.write("late.md", "two\n")
+    await refused(client, "write_file", path="late.md", content="three\n")
+    result = await client.call_tool("list_drafts", {})
+    listed = told(result.structured_content)["drafts"]
+    draft = next(each["draft"] for each in listed if each["path"] == "late.md")
+    assert f"{draft} late.md@1, now @2: conflict, does not merge, 6 bytes" in text_of(result)
+    result = await client.call_tool("list_drafts", {"draft": draft})
+    shown = text_of(result)
+    assert "late.md@1, now @2, what writing it as it is would change (data, not" in shown
+    assert "-two" in shown and "+three" in shown
+    assert shown.endswith("then discard_draft")
+    assert told(result.structured_content)["text"] == shown
+    assert await called(client, "discard_draft", draft=draft) == f"{draft}: discarded"
+    assert draft not in await called(client, "list_drafts")
+    assert "not_found" in await refused(client, "list_drafts", draft=draft)
+
+
+async def test_an_accepted_draft_of_several_texts_tells_of_each(stage: Stage, other: Agent) -> None:
+    await other.write("both/a.md", "a\nb\nc\nd\ne\n")
+    await other.edit("both/a.md", "e\n", "E\n")
+    async with connect(stage.root, agent="late") as late:
+        with pytest.raises(Conflict) as conflict:
+            await late.transact(
+                [Put("both/a.md", b"A\nb\nc\nd\ne\n", if_revision=1), Put("both/b.md", b"new\n")]
+            )
+    assert conflict.value.info is not None
+    async with stage.service.client(agent="late") as client:
+        given = {"draft": conflict.value.info.draft}
+        result = await client.call_tool("accept_draft", given)
+    first, second = text_of(result).splitlines()
+    assert first.startswith("both/a.md@3 +1 -1 commit ")
+    assert second.startswith("both/b.md@1 +1 -0 commit ")
+    structured = told(result.structured_content)
+    assert (structured["path"], structured["also"]) == ("both/a.md", ["both/b.md@1"])
+
+
+# ---- the two halves of a result ---------------------------------------------------------------
+
+
+async def test_a_long_text_stands_whole_in_both_halves_of_a_result(client: Client) -> None:
+    await called(client, "write_file", path="halves.md", content="one\n")
+    await called(client, "edit_file", path="halves.md", old_string="one", new_string="two")
+    for tool, given in (
+        ("read_file", {"path": "halves.md"}),
+        ("diff_file", {"path": "halves.md"}),
+        ("get_resume_context", {}),
+        ("explain_line", {"path": "halves.md", "line": 1}),
+    ):
+        result = await client.call_tool(tool, given)
+        texts = [each.text for each in result.content if isinstance(each, TextContent)]
+        assert told(result.structured_content)["text"] == "\n".join(texts), tool
+    result = await client.call_tool("read_file", {"path": "halves.md"})
+    structured = told(result.structured_content)
+    assert {name: structured[name] for name in structured if name != "text"} == {
+        "path": "halves.md",
+        "revision": 2,
+    }

@@ -28,7 +28,7 @@ from .convert import (
     one_line,
     window_of,
 )
-from .tools import Call, Outcome, Profile, Tool, reading
+from .tools import Call, Outcome, Profile, Told, Tool, reading
 
 __all__ = ["TOOLS"]
 
@@ -109,6 +109,16 @@ class ReadFile(msgspec.Struct, forbid_unknown_fields=True):
     revision: Annotated[int | None, Meta(description="an earlier one; else the current")] = None
 
 
+class ReadText(msgspec.Struct, omit_defaults=True):
+    """What was read, the text that shows it, and where the rest of it begins."""
+
+    path: str
+    revision: int
+    text: str
+    next_offset: int = 0
+    next_column: int = 0
+
+
 async def read_file(call: Call, given: ReadFile) -> Outcome:
     document = await call.agent.read(given.path, given.revision)
     if given.revision is None:
@@ -125,7 +135,9 @@ async def read_file(call: Call, given: ReadFile) -> Outcome:
     if window.next_line:
         column = f", column={window.next_column}" if window.next_column else ""
         parts.append(f"more: read_file(path, offset={window.next_line}{column})")
-    return Outcome("\n".join(parts))
+    text = "\n".join(parts)
+    told = ReadText(document.path, document.revision, text, window.next_line, window.next_column)
+    return Outcome(text, told)
 
 
 # ---- get_permissions --------------------------------------------------------------------------
@@ -278,7 +290,7 @@ TOOLS: Final[tuple[Tool[Any], ...]] = (
         ReadFile,
         read_file,
         reading(),
-        None,
+        ReadText,
         _EVERYWHERE,
     ),
     Tool(
@@ -304,7 +316,7 @@ TOOLS: Final[tuple[Tool[Any], ...]] = (
         DiffFile,
         diff_file,
         reading(),
-        None,
+        Told,
         _FULL,
     ),
 )

@@ -15,7 +15,7 @@ from agent_trace_protocol.limits import (
 )
 
 from .convert import COMMIT_DIGITS, escaped, fenced, one_line
-from .tools import Call, Outcome, Profile, Tool, reading
+from .tools import Call, Outcome, Profile, Told, Tool, reading
 
 __all__ = ["BEGIN", "EXPLAINING", "TOOLS"]
 
@@ -85,7 +85,7 @@ TOOLS: Final[tuple[Tool[Any], ...]] = (
         GetResumeContext,
         get_resume_context,
         reading(),
-        None,
+        Told,
         frozenset(Profile),
     ),
 )
@@ -97,7 +97,7 @@ EXPLAINING: Final[tuple[Tool[Any], ...]] = (
         ExplainLine,
         explain_line,
         reading(),
-        None,
+        Told,
         frozenset({Profile.FULL}),
     ),
 )

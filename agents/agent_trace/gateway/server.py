@@ -39,7 +39,6 @@ from mcp.types import (
     SubscribeRequestParams,
     SubscriptionsListenRequestParams,
     SubscriptionsListenResult,
-    TextContent,
     ToolsCapability,
     UnsubscribeRequestParams,
 )
@@ -49,13 +48,13 @@ from agent_trace import __version__
 from agent_trace.client import Agent
 from agent_trace_protocol import AgentTraceError, InvalidRequest, NotFound, SessionError
 
-from . import coordination, reading, resuming, searching, writing
+from . import coordination, drafting, reading, resuming, searching, writing
 from .convert import error_text, one_line
 from .prompts import PROMPTS, Offer, prompt
 from .resources import TEMPLATES, complete_path, list_resources, read_resource
 from .seats import Client, Seat, Seats
 from .subscriptions import Channel
-from .tools import HANDLE, Call, Profile, Tool, Toolbox, failed, new_mark
+from .tools import HANDLE, Call, Profile, Tool, Toolbox, failed, new_mark, with_note
 
 __all__ = ["AGENT_HEADER", "INSTRUCTIONS", "SESSION_HEADER", "TOOLS", "Gateway", "seat_key"]
 
@@ -87,6 +86,7 @@ TOOLS: Final[tuple[Tool[Any], ...]] = (
     *reading.TOOLS,
     *searching.TOOLS,
     *writing.TOOLS,
+    *drafting.TOOLS,
     *coordination.TOOLS,
     *resuming.EXPLAINING,
 )
@@ -253,7 +253,7 @@ class Gateway:
             return failed(error)
         if begins:
             told = f'This is session "{handle}": give it as `{HANDLE}` with every call.'
-            result.content.append(TextContent(type="text", text=told))
+            return with_note(result, told)
         return result
 
     async def _carry_out(

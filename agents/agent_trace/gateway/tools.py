@@ -27,6 +27,7 @@ __all__ = [
     "Call",
     "Outcome",
     "Profile",
+    "Told",
     "Tool",
     "Toolbox",
     "adding",
@@ -35,6 +36,7 @@ __all__ = [
     "failed",
     "new_mark",
     "reading",
+    "with_note",
 ]
 
 _A = TypeVar("_A", bound=msgspec.Struct)
@@ -72,6 +74,16 @@ class Call:
     """Stands around stored text in this answer; see `convert.fenced`."""
 
 
+class Told(msgspec.Struct):
+    """The result of a tool that answers with one long text.
+
+    Hosts put either the text or the structure before their model, not both; so the structure
+    carries the whole text, once (decision 15).
+    """
+
+    text: str
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What a call has to say."""
@@ -79,7 +91,8 @@ class Outcome:
     text: str
     """Stands alone."""
     structured: msgspec.Struct | None = None
-    """The same for programs; stands alone as well, for hosts show either to their model."""
+    """The same for programs; stands alone as well, for hosts show either to their model. None for
+    what is one long text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +104,8 @@ class Tool(Generic[_A]):
     arguments: type[_A]
     run: Callable[[Call, _A], Awaitable[Outcome]]
     annotations: ToolAnnotations
-    result: type[msgspec.Struct] | None = None
-    """What `Outcome.structured` is. None for tools whose result is one long text: hosts would show
-    it twice, or, if only its description were structured, not at all."""
+    result: type[msgspec.Struct] = Told
+    """What `Outcome.structured` is."""
     profiles: frozenset[Profile] = frozenset({Profile.DEFAULT, Profile.FULL})
 
     def definition(self, *, handles: bool = False) -> Definition:
@@ -110,7 +122,7 @@ class Tool(Generic[_A]):
             name=self.name,
             description=self.description,
             input_schema=schema,
-            output_schema=None if self.result is None else schema_of(self.result),
+            output_schema=schema_of(self.result),
             annotations=self.annotations,
         )
 
@@ -121,11 +133,18 @@ class Tool(Generic[_A]):
             AgentTraceError: it is refused.
         """
         outcome = await self.run(call, arguments_of(self.arguments, given))
-        structured = outcome.structured
+        structured = outcome.structured or Told(outcome.text)
         return CallToolResult(
             content=[TextContent(type="text", text=outcome.text)],
-            structured_content=None if structured is None else msgspec.to_builtins(structured),
+            structured_content=msgspec.to_builtins(structured),
         )
+
+
+def with_note(result: CallToolResult, note: str) -> CallToolResult:
+    """Return the result of a tool that answers with one long text, with a note in both halves."""
+    told = [*result.content, TextContent(type="text", text=note)]
+    text = "\n".join(each.text for each in told if isinstance(each, TextContent))
+    return CallToolResult(content=told, structured_content=msgspec.to_builtins(Told(text)))
 
 
 def failed(error: AgentTraceError) -> CallToolResult:

@@ -35,6 +35,8 @@ class Change(msgspec.Struct, omit_defaults=True):
     path: str
     revision: int
     commit: str = ""
+    also: list[str] = []
+    """What else was written with it, as `path@revision`."""
 
 
 async def _told(call: Call, written: Written) -> Outcome:
@@ -124,10 +126,16 @@ class AcceptDraft(msgspec.Struct, forbid_unknown_fields=True):
 
 
 async def accept_draft(call: Call, given: AcceptDraft) -> Outcome:
-    *others, last = (await call.agent.accept(given.draft, durability=_GIT)).results
+    first, *others = (await call.agent.accept(given.draft, durability=_GIT)).results
+    told = await _told(call, first)
+    if not others:
+        return told
     for each in others:
         call.seat.saw(each.path, 0 if each.action is Action.DELETE else each.revision)
-    return await _told(call, last)
+    change = Change(
+        first.path, first.revision, first.commit[:COMMIT_DIGITS], [str(each) for each in others]
+    )
+    return Outcome("\n".join([told.text, *map(acknowledged, others)]), change)
 
 
 # ---- add_document, move_file, delete_file, restore_file ---------------------------------------
