@@ -136,6 +136,31 @@ def test_a_running_coordinator_pushes_by_itself_and_says_how_far(
     assert commit_ids(tmp_path / "mirror.git")[:22] == commit_ids(store.repo)[:22]
 
 
+def test_a_coordinator_that_leaves_pushes_what_is_left(tmp_path: Path) -> None:
+    url = bare(tmp_path / "mirror.git")
+    root = tmp_path / "store"
+    with running(root) as coordinator, Peer(coordinator.endpoint).opened() as peer:
+        add_mirror(Store(root), url)
+        peer.do(Put("a.md", b"last words\n"))
+        assert coordinator.end() == 0
+    ids = commit_ids(Store(root).repo)
+    assert commit_ids(tmp_path / "mirror.git") == ids
+    (state,) = mirror_states(Store(root))
+    assert (state.seq, state.failure) == (len(ids), "")
+
+
+def test_a_coordinator_that_leaves_does_not_wait_for_a_mirror_that_has_failed(
+    tmp_path: Path,
+) -> None:
+    root = tmp_path / "store"
+    with running(root) as coordinator, Peer(coordinator.endpoint).opened() as peer:
+        add_mirror(Store(root), f"file://{tmp_path / 'nowhere.git'}")
+        peer.do(Put("a.md", b"text\n"), durability=Durability.GIT)
+        (failed,) = push_all(Store(root), now=True)
+        assert coordinator.end() == 0
+    assert mirror_states(Store(root)) == [failed]
+
+
 @pytest.mark.parametrize(
     "url",
     [

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from agent_trace import upkeep
+from agent_trace import sync_upkeep, upkeep
 from agent_trace_coordinator.repair.examine import is_served, look
 from agent_trace_coordinator.storage.store import Store
 from agent_trace_protocol import Durability, Put
@@ -70,3 +70,13 @@ async def test_a_program_can_do_what_the_command_line_can(tmp_path: Path) -> Non
     assert (await upkeep.push_mirrors(copy))[0]["failure"]
     assert (await upkeep.mirrors(copy))[0]["seq"] == 0
     assert await upkeep.remove_mirror(copy, url) == []
+
+
+def test_the_blocking_twin_has_the_same_functions(tmp_path: Path) -> None:
+    assert sync_upkeep.__all__ == upkeep.__all__
+    root = tmp_path / "store"
+    with running(root) as coordinator, Peer(coordinator.endpoint).opened() as peer:
+        peer.do(Put("a.md", b"text\n"), durability=Durability.GIT)
+        assert sync_upkeep.doctor(root)["healthy"]
+        with pytest.raises(sync_upkeep.UpkeepFailed, match="another coordinator"):
+            sync_upkeep.repair(root)

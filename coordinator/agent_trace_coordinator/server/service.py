@@ -399,6 +399,7 @@ def _serve(
     if runtime.stopped_by:
         # Before the clients lose their connections, for that is when they look for it.
         mark_stopped(store.root, StoppedInfo(runtime.stopped_by, read_clock().wall_ms))
+    pushes.finish()
     return 0
 
 
