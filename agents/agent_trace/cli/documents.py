@@ -87,8 +87,20 @@ def _content(text: str | None, file: BinaryIO | None) -> bytes:
     return content
 
 
+def _leading_type(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    """Refuse a path in the type's place with the whole command that was meant."""
+    if value not in _TYPES:
+        path = shlex.quote(value)
+        raise click.UsageError(
+            f"{value!r} is no type; the type comes first: agent-trace add plan {path} "
+            f"(or {', '.join(each for each in _TYPES if each != 'plan')})",
+            context,
+        )
+    return value
+
+
 @click.command()
-@click.argument("kind", metavar="TYPE", type=click.Choice(_TYPES))
+@click.argument("kind", metavar="TYPE", callback=_leading_type)
 @click.argument("files", nargs=-1, required=True)
 @durability_option
 @message_option
@@ -240,9 +252,9 @@ def mv(face: Face, path: str, new_path: str, durability: str, message: str) -> N
 @global_options
 @pass_face
 def restore(face: Face, path: str, revision: int | None, durability: str, message: str) -> None:
-    """Bring an earlier revision back, also of a removed document.
+    """Bring an earlier revision back.
 
-    It becomes the newest revision; those between stay in the history.
+    Also of a removed document. It becomes the newest revision; those between stay in the history.
     """
     if revision is None:
         path, revision = split_revision(path)

@@ -107,6 +107,8 @@ _LISTINGS: Final = (
     ("not unlocked", "see what is unlocked with: agent-trace permissions"),
     ("no revision", "see which there are with: agent-trace log PATH"),
     ("has revisions", "see them with: agent-trace log PATH"),
+    ("has no line", "see its lines with: agent-trace blame PATH"),
+    ("not yet at", "see the last operations with: agent-trace log"),
 )
 """Where to look for what was not found, by words of the message."""
 
@@ -188,6 +190,11 @@ def _hint(error: AgentTraceError, typed: Callable[[str], str]) -> str:
         return "a document is a file of its own: name the file that a link points to, or copy it"
     if type(error) is NotFound:
         return next((text for words, text in _LISTINGS if words in error.message), _LISTING)
+    if isinstance(error, PermissionDenied) and error.violation and "--confirm" in error.message:
+        return (
+            f"a person lets it in: agent-trace violations apply {error.violation} --confirm; as an "
+            "agent, ask for that"
+        )
     return next((text for kind, text in _HINTS if isinstance(error, kind)), "")
 
 
@@ -212,8 +219,8 @@ def _conflict_hint(info: ConflictInfo | None, typed: Callable[[str], str]) -> st
         )
     if not info.current:
         return (
-            f"agent-trace add TYPE {path} makes the file a document; else choose another path, "
-            "or move the file away"
+            f"agent-trace add plan {path} makes the file a document, a plan (or scratch, "
+            "reference); else choose another path, or move the file away"
         )
     if not info.expected:
         return f"work with what is there (agent-trace read {path}), or choose another path"

@@ -90,6 +90,22 @@ class _Commands(click.Group):
         command: click.Command = loaded.COMMANDS[cmd_name]
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command, or name those that are written much like what was typed."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            import difflib  # noqa: PLC0415 - a command that exists does not pay for it
+
+            close = difflib.get_close_matches(args[0], self.list_commands(ctx), cutoff=0.75)
+            if not close:
+                raise
+            raise click.UsageError(
+                f"{error.message} Did you mean {' or '.join(close)}?", ctx
+            ) from None
+
     def main(self, args: Sequence[str] | None = None, *rest: Any, **options: Any) -> Any:
         """Run, and end the process with the exit code that the outcome has."""
         options["standalone_mode"] = False

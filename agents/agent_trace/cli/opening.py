@@ -21,7 +21,9 @@ __all__ = ["COMMANDS"]
 @global_options
 @pass_face
 def open_view(face: Face, ascii_only: bool, read_only: bool) -> None:
-    """Watch the store, live: documents, activity, sessions, leases, what waits for a decision.
+    """Watch the store, live, in the terminal.
+
+    Documents, activity, sessions, leases, and what waits for a decision.
 
     A user may apply, accept and discard what waits, evict sessions and unlock documents. ? shows
     the keys. An agent or a --reader only looks.

@@ -91,7 +91,7 @@ def read(face: Face, path: str, revision: int | None) -> None:
 @global_options
 @pass_face
 def ls(face: Face, prefix: str, kind: str | None, tag: str, everything: bool) -> None:
-    """List the documents, or those whose path starts with PREFIX.
+    """List the documents, all or those under PREFIX.
 
     The first ones are shown while the others are still on their way. Logs of sessions are listed
     only with --all, --type, --tag or a PREFIX; --json always has them.

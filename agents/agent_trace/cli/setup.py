@@ -80,7 +80,10 @@ def init(face: Face, path: Path, scanning: bool, nested: bool) -> None:
     if scanning:
         _show_scan(added, skipped)
     elif created:
-        click.echo("next: agent-trace write plan.md --text '# Plan', or agent-trace init --scan")
+        click.echo(
+            "next: agent-trace write plan.md --type plan --text '# Plan', "
+            "or agent-trace init --scan"
+        )
 
 
 async def _add_found(

@@ -59,7 +59,9 @@ def web(
     hosts: tuple[str, ...],
     origins: tuple[str, ...],
 ) -> None:
-    """Show the store in the browser: who does what, live, and what waits for a decision.
+    """Show the store, live, in the browser.
+
+    Who does what, and what waits for a decision.
 
     Prints a link that lets one browser in, once. Decisions are made as whoever runs this command.
     """

@@ -261,7 +261,8 @@ class Decision:
         raise Forbidden(
             rule,
             PermissionDenied(
-                f"line {secret.line} of {path} holds what looks like a {secret.rule}; history is "
+                f"line {secret.line} of {path} holds what looks like a credential "
+                f"({secret.rule}); history is "
                 "kept for ever, so it is not written. Take it out and try again; a user can let "
                 "it in with --confirm, nobody else can"
             ),

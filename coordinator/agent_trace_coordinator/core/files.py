@@ -237,7 +237,8 @@ class _Judge:
             raise Forbidden(
                 f"secret-{secret.rule}",
                 PermissionDenied(
-                    f"line {secret.line} of the file {path} holds what looks like a {secret.rule}; "
+                    f"line {secret.line} of the file {path} holds what looks like a credential "
+                    f"({secret.rule}); "
                     "history is kept for ever, so it was put back. A user can let it in with: "
                     "agent-trace violations apply --confirm"
                 ),

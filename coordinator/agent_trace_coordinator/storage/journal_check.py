@@ -122,7 +122,7 @@ def _check_file(connection: sqlite3.Connection, report: JournalReport) -> bool:
         return False
     found = [text for (text,) in connection.execute("PRAGMA integrity_check(10)")]
     if found != ["ok"]:
-        report.problems += [f"SQLite: {text}" for text in found]
+        report.problems += [f"SQLite: {line}" for text in found for line in text.splitlines()]
         return False
     epoch, store = (
         connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
