@@ -149,7 +149,7 @@ class Mix:
         until(self.user, taken)
 
     def kept(self) -> bytes:
-        page = self.user.ask(Violations(PAGE_ENTRIES_MAX))
+        page = self.user.ask(Violations(0, PAGE_ENTRIES_MAX))
         assert isinstance(page, ViolationPage) and not page.more
         reports = [self.user.ask(ShowViolation(each.id)) for each in page.violations]
         assert all(isinstance(each, ViolationReport) for each in reports)
