@@ -303,6 +303,17 @@ def test_an_edit_of_a_file_that_its_document_has_left_follows_the_document() -> 
     assert changed(desk).changes[0].action is Action.MERGE
 
 
+def test_a_file_that_nobody_changed_is_no_edit_when_its_document_was_deleted() -> None:
+    desk, user = store()
+    document = desk.state.document_at("a.md")
+    assert document is not None
+    user.do(Delete("a.md"))
+    count = len(desk.entries)
+    shown = FoundFile("a.md", b"1\n2\n3\n4\n5\n", "", 1, left_by=document.id)
+    desk.change_files(shown)
+    assert len(desk.entries) == count
+
+
 def test_an_edit_of_a_file_whose_document_was_deleted_is_kept() -> None:
     desk, user = store()
     document = desk.state.document_at("a.md")

@@ -160,4 +160,13 @@ SHELL_MUTANTS: Final = (
         "operations are lost between two batches",
         seeds=300,
     ),
+    # -- files that were adopted --
+    Mutant(
+        "a file that was moved aside counts as lying in its place",
+        Runtime.set_aside,
+        "self._adopted.pop(aside.path, None)",
+        "pass",
+        "a person's edit is undone by the text that it replaced",
+        first=1001,
+    ),
 )

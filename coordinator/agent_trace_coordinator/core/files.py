@@ -125,6 +125,11 @@ class _Judge:
         """Return the change that a file makes; None if it makes none."""
         if file.problem:
             raise Forbidden("file-in-the-way", InvalidPath(f"{file.path}: {file.problem}"))
+        base = self.facts.revisions.get((document.id, file.base_revision))
+        if not file.moved_to and base is not None and file.content == base:
+            # It holds what it showed, so nobody changed it; the document may have moved on, or be
+            # gone.
+            return None
         if document.deleted:
             raise Forbidden(
                 "file-was-behind",
@@ -138,9 +143,7 @@ class _Judge:
         if file.content is None:
             return self.deletion(document)
         current = self.facts.contents[document.content_key]
-        base = self.facts.revisions.get((document.id, file.base_revision))
-        if file.content in (current, base):
-            # It holds what it showed, so nobody changed it; the document may have moved on.
+        if file.content == current:
             return None
         self.allow(document, Verb.MODIFY)
         text, action = file.content, Action.PUT

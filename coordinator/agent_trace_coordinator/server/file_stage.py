@@ -57,6 +57,8 @@ class FileStage:
         self._wake = anyio.Event()
         self._hurry = anyio.Event()
         self._progress = anyio.Event()
+        self._overtaken: set[str] = set()
+        """Paths whose files were adopted while updates of them were under way."""
         self._seq = durable_seq
         self.written_seq = durable_seq
         """The last record that the files show."""
@@ -77,6 +79,7 @@ class FileStage:
                         for path in (change.path, change.previous_path):
                             self._updates.pop(path, None)
                             self._captured.pop(path, None)
+                            self._overtaken.add(path)
                         continue
                     if change.action in _NOT_IN_FILES:
                         continue
@@ -119,6 +122,7 @@ class FileStage:
             self._wake, self._hurry = anyio.Event(), anyio.Event()
             updates, self._updates = self._updates, {}
             captured, self._captured = self._captured, {}
+            self._overtaken.clear()
             seq = self._seq
             try:
                 kept = await anyio.to_thread.run_sync(
@@ -136,6 +140,10 @@ class FileStage:
             except OSError as error:
                 self.failure = f"files can not be written: {error}"
                 _log.error("files can not be written, trying again: %s", error)
+                for path in self._overtaken:
+                    # Adopted meanwhile: to write the older text again would take that back.
+                    updates.pop(path, None)
+                    captured.pop(path, None)
                 self._updates = updates | self._updates
                 self._captured = captured | self._captured
                 self._move()

@@ -532,7 +532,7 @@ class Runtime:
 
     # -- files that were changed past us ---------------------------------------------------
 
-    def files_changed(self, found: list[CapturedFile]) -> Outcome:
+    def files_changed(self, found: list[CapturedFile], *, in_place: bool = True) -> Outcome:
         """Judge files that were changed past the coordinator.
 
         While the disk takes no writes, or too much waits for it, they stay as they are; they are
@@ -563,7 +563,7 @@ class Runtime:
             return Outcome(current, frozenset(), current)
         self._perform(b"", 0, effects)
         for effect in effects:
-            if isinstance(effect, Append):
+            if in_place and isinstance(effect, Append):
                 self._note_adopted(effect.entry)
         put_back = frozenset(each.path for each in effects if isinstance(each, PutBack))
         return Outcome(current, put_back, current | {each.path for each in files})
@@ -578,9 +578,14 @@ class Runtime:
             if signature is None or change.action is not Action.PUT:
                 continue
             self._adopted[change.path] = seq
-            if self._on_adopted is not None and signature[1]:
-                adopted = partial(self._on_adopted, change.path, signature)
-                self._when_durable(seq, b"", 0, adopted)
+            if signature[1]:
+                accept = partial(self._accept, change.path, signature, seq)
+                self._when_durable(seq, b"", 0, accept)
+
+    def _accept(self, path: str, signature: Signature, seq: int) -> None:
+        """A file has become a durable revision, unless its place was taken meanwhile."""
+        if self._on_adopted is not None and self._adopted.get(path) == seq:
+            self._on_adopted(path, signature)
 
     def set_aside(self, quarantine: Path, kept: list[SetAside], files_seq: int) -> None:
         """Judge what lay in the way of our own writes and was moved to the quarantine."""
@@ -588,8 +593,9 @@ class Runtime:
             if captured.problem and aside.path in self._putting_back:
                 # It was recorded when it was found; here it only made room.
                 continue
-            outcome = self.files_changed([captured])
             # Its place was taken, so unlike other files it does not show what became of it.
+            outcome = self.files_changed([captured], in_place=False)
+            self._adopted.pop(aside.path, None)
             again = partial(self._put_back, aside.path, None)
             self._when_durable(self._state.seq, b"", 0, again)
             judged = captured.path in outcome.judged and not captured.problem
@@ -707,13 +713,14 @@ class Runtime:
     def on_durable(self, batch: list[Entry]) -> None:
         """A batch is durable: now, and not before, it may be seen."""
         self._git.add(batch)
+        # Before what waited for it: a file that is then put back must not be taken for adopted.
+        self._files.add(batch)
         for entry in batch:
             self._lookup.settle(entry)
             self._shares.settle(entry)
             for held in self._held.pop(entry.record.seq, ()):
                 held.action()
         self._feed.add(batch)
-        self._files.add(batch)
         if self._quarantine is not None:
             self._quarantine.add(batch)
         if self._on_batch is not None:
