@@ -50,7 +50,9 @@ def test_an_exception_is_in_the_same_line() -> None:
 @pytest.mark.integration
 def test_all_that_a_coordinator_says_is_json(tmp_path: Path) -> None:
     with running(tmp_path / "store", "--log-format", "json") as coordinator:
+        # At the first moment at which somebody knows of it.
         coordinator.end()
+        assert coordinator.process.returncode == 0
     said = [json.loads(line) for line in coordinator.said]
     assert any("serving" in each["message"] for each in said)
     assert {each["pid"] for each in said} == {coordinator.process.pid}

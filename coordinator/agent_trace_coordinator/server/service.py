@@ -21,6 +21,7 @@ from typing import Final, NoReturn
 
 import anyio
 import msgspec
+from anyio.abc import TaskStatus
 
 from agent_trace_coordinator import __version__
 from agent_trace_coordinator.core.grants import resume
@@ -383,11 +384,14 @@ def _serve(
     spool.open()
     stack.callback(spool.close)
     forget_stop(store.root)
-    announce(store.root, EndpointInfo(endpoint, os.getpid(), epoch, __version__, tcp))
     # What was loaded stays: the collector need not look through it again and again.
     gc.collect()
     gc.freeze()
-    _log.info("serving %s at operation %d", store.root, state.seq)
+
+    def tell() -> None:
+        announce(store.root, EndpointInfo(endpoint, os.getpid(), epoch, __version__, tcp))
+        _log.info("serving %s at operation %d", store.root, state.seq)
+
     beside = [quarantine.run, watcher.run, mirror.run, manifest.run, spool.run, search.run]
     beside.append(pushes.run)
     if rules.generated:
@@ -395,7 +399,7 @@ def _serve(
             # A crash came between a write and what is generated from it.
             generated.wake()
         beside.append(generated.run)
-    anyio.run(_run, runtime, ways, lock, beside)
+    anyio.run(_run, runtime, ways, lock, beside, tell)
     if runtime.stopped_by:
         # Before the clients lose their connections, for that is when they look for it.
         mark_stopped(store.root, StoppedInfo(runtime.stopped_by, read_clock().wall_ms))
@@ -408,9 +412,12 @@ async def _run(
     ways: Ways,
     lock: StoreLock,
     beside: Sequence[Callable[[], Coroutine[object, object, None]]],
+    tell: Callable[[], None],
 ) -> None:
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(_leave_on_signal, runtime)
+        await tasks.start(_leave_on_signal, runtime)
+        # Not before a signal means a clean end: whoever has been told may send one at once.
+        tell()
         tasks.start_soon(_watch_lock, lock)
         for task in beside:
             tasks.start_soon(task)
@@ -426,10 +433,13 @@ async def _watch_lock(lock: StoreLock) -> None:
             raise JournalFailed("the store's lock is gone: it was deleted, moved or replaced")
 
 
-async def _leave_on_signal(runtime: Runtime) -> None:
+async def _leave_on_signal(
+    runtime: Runtime, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
+) -> None:
     """The first signal finishes what was accepted; the second ends at once, which is safe too."""
     leaving = False
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGQUIT) as signals:
+        task_status.started()
         async for number in signals:
             _log.info("asked to leave by %s", number.name)
             if leaving:
