@@ -33,7 +33,12 @@ def test_a_start_heals_what_a_power_cut_can_do_to_the_git_repository(tmp_path: P
         ("nodedup", r"carried out before|no_match|after its commit"),
         # A file that is left behind is in the way, or is adopted as an edit: then the document goes
         # back, and what its author does next does not fit.
-        ("norestore", r"a file that is not a document|after its commit|behind its back|no_match"),
+        # A path below it is then no path.
+        (
+            "norestore",
+            r"a file that is not a document|after its commit|behind its back|no_match"
+            r"|invalid_path",
+        ),
         ("nocheckpoint", r"was handed out, and git does not have it"),
     ],
     ids=["nodedup", "norestore", "nocheckpoint"],
