@@ -19,7 +19,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test check bench soak conformance dist hosts screenshots clean
+.PHONY: help demo test check bench soak conformance dist hosts screenshots reference clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,6 +62,9 @@ hosts: $(DEV) ## Start real agent hosts from npm with what setup writes (ARGS="c
 
 screenshots: $(DEV) ## Take the pictures of the web view for docs/images (needs chromium)
 	@PYTHONPATH=tests $(BIN)/python -m screenshots
+
+reference: $(DEV) ## Write docs/reference-cli.md and docs/reference-mcp.md from the program
+	@PYTHONPATH=tests $(BIN)/python -m reference
 
 clean: ## Remove .venv, caches and build products
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

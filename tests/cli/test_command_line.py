@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
@@ -158,6 +160,17 @@ def test_help_lists_every_command() -> None:
 
 def test_no_line_of_the_help_is_cut() -> None:
     assert "..." not in _run("--help").stdout.replace("[ARGS]...", "")
+
+
+def test_help_has_every_command_once_in_the_section_that_it_belongs_to() -> None:
+    listed = _run("--help").stdout.partition("\nBegin:\n")[2]
+    names = re.findall(r"^  ([a-z]\S*)", listed, re.MULTILINE)
+    assert len(names) == len(set(names))
+    # Only a plugin's commands may be in none.
+    assert "\nMore:\n" not in listed
+    context = click.Context(cli)
+    commands = {name: cli.get_command(context, name) for name in cli.list_commands(context)}
+    assert set(names) == {name for name, each in commands.items() if each and not each.hidden}
 
 
 def test_a_command_that_does_not_exist_is_a_wrong_use() -> None:

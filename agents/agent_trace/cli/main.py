@@ -16,6 +16,7 @@ from .face import Face, global_options
 from .failures import EXIT_INTERRUPTED, describe, describe_group, report
 from .output import emit_json
 from .plugins import load_commands
+from .sections import sections_of
 
 __all__ = ["cli", "main"]
 
@@ -72,6 +73,10 @@ _COMMANDS: Final = {
 }
 
 
+LENGTH_SHORT_HELP_MAX: Final = 200
+"""Of a command's first sentence; what is wider than the terminal is wrapped."""
+
+
 class _Commands(click.Group):
     """The group: built-in commands by table, the others from plugins, one end for all."""
 
@@ -89,6 +94,20 @@ class _Commands(click.Group):
         loaded = importlib.import_module(f".{module}", __package__)
         command: click.Command = loaded.COMMANDS[cmd_name]
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands by what they are for, all first columns equally wide, none cut."""
+        commands = {name: self.get_command(ctx, name) for name in self.list_commands(ctx)}
+        shown = {name: each for name, each in commands.items() if each and not each.hidden}
+        column = max(map(len, shown))
+        for title, names in sections_of(shown):
+            with formatter.section(title):
+                formatter.write_dl(
+                    [
+                        (name.ljust(column), shown[name].get_short_help_str(LENGTH_SHORT_HELP_MAX))
+                        for name in names
+                    ]
+                )
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
