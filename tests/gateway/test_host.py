@@ -19,7 +19,7 @@ from agent_trace import Action, Agent, SessionInfo, connect
 from agent_trace.gateway.seats import Client, Naming
 from agent_trace.naming import memorable_name
 from agent_trace_protocol import AgentName, parse_agent_name
-from support.coordinator import Coordinator, running
+from support.coordinator import Coordinator, make_store, running
 from support.mcp import COMMAND, called, refused, stdio_gateway
 
 pytestmark = pytest.mark.integration
@@ -30,9 +30,10 @@ NO_START: Final = {"AGENT_TRACE_NO_START": "1"}
 """A gateway in whose test the coordinator is killed must not start one that nobody ends."""
 
 
-@pytest.fixture
-def coordinator(tmp_path: Path) -> Generator[Coordinator]:
-    with running(tmp_path) as coordinator:
+@pytest.fixture(scope="module")
+def coordinator(tmp_path_factory: pytest.TempPathFactory) -> Generator[Coordinator]:
+    """One for all tests here but those in which it ends; no agent has the same name in two."""
+    with running(tmp_path_factory.mktemp("store")) as coordinator:
         yield coordinator
 
 
@@ -149,10 +150,16 @@ async def test_it_leaves_with_its_host_though_a_call_is_under_way(
 # ---- the coordinator's end ----------------------------------------------------------------------
 
 
+@pytest.fixture
+def own_coordinator(tmp_path: Path) -> Generator[Coordinator]:
+    with running(tmp_path) as coordinator:
+        yield coordinator
+
+
 async def test_a_coordinator_that_is_killed_in_mid_call_costs_only_time(
-    coordinator: Coordinator,
+    own_coordinator: Coordinator,
 ) -> None:
-    root = coordinator.root
+    root = own_coordinator.root
     async with stdio_gateway(root, "--tools", "full", environment=NO_START) as client:
         await called(client, "write_file", path="before.md", content="1\n")
         begun = anyio.Event()
@@ -174,9 +181,9 @@ async def test_a_coordinator_that_is_killed_in_mid_call_costs_only_time(
             async with anyio.create_task_group() as group:
                 group.start_soon(wait)
                 await begun.wait()
-                coordinator.end(signal.SIGKILL)
+                own_coordinator.end(signal.SIGKILL)
                 group.start_soon(write)
-                await anyio.to_thread.run_sync(coordinator.start)
+                await anyio.to_thread.run_sync(own_coordinator.start)
                 async with connect(root, agent="other") as other:
                     await other.write("watched.md", "3\n")
         assert "watched.md@1" in waited[0]
@@ -185,12 +192,11 @@ async def test_a_coordinator_that_is_killed_in_mid_call_costs_only_time(
 
 
 async def test_a_coordinator_that_comes_after_the_gateway_is_found(tmp_path: Path) -> None:
-    with running(tmp_path) as coordinator:
-        coordinator.end(signal.SIGTERM)
-        async with stdio_gateway(tmp_path, environment=NO_START) as client:
-            said = await refused(client, "list_documents")
-            assert said.startswith("unavailable: ")
-            await anyio.to_thread.run_sync(coordinator.start)
+    make_store(tmp_path)
+    async with stdio_gateway(tmp_path, environment=NO_START) as client:
+        said = await refused(client, "list_documents")
+        assert said.startswith("unavailable: ")
+        with running(tmp_path):
             assert await called(client, "list_documents") == "no documents"
 
 
@@ -214,12 +220,10 @@ async def test_who_was_evicted_stays_out_and_is_told_so(coordinator: Coordinator
 async def test_a_session_that_expired_while_the_machine_slept_is_opened_anew(
     tmp_path: Path,
 ) -> None:
-    with running(tmp_path) as coordinator:
-        coordinator.end(signal.SIGTERM)
-        config = tmp_path / ".agent-trace" / "config.toml"
-        with config.open("a") as file:
-            file.write("\nheartbeat_seconds = 0.2\nstale_seconds = 0.5\ngrace_seconds = 0.1\n")
-        coordinator.start()
+    make_store(tmp_path)
+    with (tmp_path / ".agent-trace" / "config.toml").open("a") as file:
+        file.write("\nheartbeat_seconds = 0.2\nstale_seconds = 0.5\ngrace_seconds = 0.1\n")
+    with running(tmp_path):
         async with (
             connect(tmp_path, user="ada") as user,
             stdio_gateway(tmp_path) as client,
@@ -245,16 +249,16 @@ async def test_two_windows_of_one_host_are_two_agents_and_a_given_name_is_one_on
 ) -> None:
     root = coordinator.root
     async with stdio_gateway(root, name="Some Code") as first:
-        await called(first, "write_file", path="1.md", content="x\n")
+        await called(first, "write_file", path="windows/1.md", content="x\n")
         async with stdio_gateway(root, name="Some Code") as second:
-            await called(second, "write_file", path="2.md", content="x\n")
+            await called(second, "write_file", path="windows/2.md", content="x\n")
         async with stdio_gateway(root, "--agent", "some-code") as third:
             said = await refused(third, "list_documents")
             assert said.startswith("agent_busy: agent some-code is live in session ")
             assert said.endswith(
                 "Next: start this server with another --agent, or ask the user to end that session"
             )
-        listed = await called(first, "list_documents")
+        listed = await called(first, "list_documents", prefix="windows/")
     assert [line.split()[-1] for line in listed.splitlines()] == ["some-code", "some-code-2"]
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
+import socket
 import subprocess
 from collections.abc import AsyncGenerator, Generator
 from pathlib import Path
@@ -118,6 +120,22 @@ async def test_a_session_that_is_not_there_is_not_found(
     body = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
     answer = await http.post(service.url, json=body, headers={"Mcp-Session-Id": "made-up"})
     assert answer.status_code == 404
+
+
+async def test_answers_leave_at_once_and_do_not_wait_for_acknowledgements() -> None:
+    delays: list[int] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        accepted: socket.socket = writer.get_extra_info("socket")
+        delays.append(accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        writer.close()
+
+    with Place().bind() as listener:
+        async with await asyncio.start_server(answer, sock=listener):
+            reader, writer = await asyncio.open_connection(*listener.getsockname())
+            assert await reader.read() == b""
+            writer.close()
+    assert delays == [1]
 
 
 def find(file: str | None) -> Token:

@@ -36,9 +36,16 @@ from agent_trace_protocol import (
 from agent_trace_protocol.keys import JoinInfo
 from agent_trace_protocol.layout import ENDPOINT_FILE, EndpointInfo
 
-__all__ = ["Coordinator", "Peer", "running"]
+__all__ = ["Coordinator", "Peer", "make_store", "running"]
 
 PATIENCE_MS: Final = 10_000
+
+
+def make_store(root: Path) -> None:
+    """Make a store, unless there is one."""
+    if not (root / ".agent-trace").exists():
+        command = [sys.executable, "-m", "agent_trace_coordinator", "init", str(root)]
+        subprocess.run(command, check=True)
 
 
 class Coordinator:
@@ -47,10 +54,7 @@ class Coordinator:
     def __init__(self, root: Path, *arguments: str) -> None:
         self.root = root
         self.arguments = arguments
-        if not (root / ".agent-trace").exists():
-            subprocess.run(
-                [sys.executable, "-m", "agent_trace_coordinator", "init", str(root)], check=True
-            )
+        make_store(root)
         self.start()
 
     def start(self) -> None:
