@@ -165,6 +165,29 @@ def test_what_is_no_private_directory_is_no_connection(
         target.rename(path)
         path.chmod(0o750)
     assert take(spool) == []
+    # It stands in nobody's way; what it leads to is nobody's business here.
+    assert os.path.lexists(path) is (kind == "open to others")
+    assert target.exists() is (kind != "open to others")
+
+
+def test_what_is_none_of_a_client_s_keeps_nobody_waiting(
+    spool: SpoolDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spool_directory, "ENTRIES_MAX", 3)
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    for number in range(4):
+        (tmp_path / "spool" / f"file {number}").touch()
+        (tmp_path / "spool" / f"{number:032x}").touch()
+        (tmp_path / "spool" / f"link {number}").symlink_to(outside)
+        (tmp_path / "spool" / f"directory {number}" / "deep").mkdir(parents=True)
+    directory = tmp_path / "spool" / NAME[::-1]
+    directory.mkdir(mode=0o700)
+    (directory / "q.1").write_bytes(pack(MESSAGE))
+    # In whatever order the file system lists them.
+    assert [found for _ in range(7) for found in take(spool)] == [MESSAGE]
+    assert sorted(each.name for each in (tmp_path / "spool").iterdir()) == [NAME[::-1], "bell"]
+    assert outside.exists()
 
 
 def test_a_bell_that_is_no_pipe_ends_the_connection(

@@ -45,7 +45,7 @@ CONNECTIONS_MAX: Final = 64
 """Connections at a time, two descriptors each; the next ones wait until one ends."""
 
 ENTRIES_MAX: Final = 1000
-"""Entries of the spool that are looked at in one go."""
+"""Entries of the spool, besides those known, that are looked at in one go."""
 
 TURN_MESSAGES_MAX: Final = 64
 """Messages taken from one connection before the others get a turn."""
@@ -291,13 +291,20 @@ class SpoolDirectory:
         return quiet > (NO_READER_SECONDS if connection.has_bell else QUIET_SECONDS_MAX)
 
     def _adopt(self) -> None:
-        """Look for connections that clients have made."""
-        with os.scandir(self._directory) as entries:
-            names = [each.name for each in islice(entries, ENTRIES_MAX)]
+        """Look for connections that clients have made, and remove what is none: it would stand
+        before those who come."""
         if len(self._refused) > ENTRIES_MAX:
             self._refused.clear()
+        with os.scandir(self._directory) as entries:
+            unknown = (each.name for each in entries if not self._is_known(each.name))
+            names = list(islice(unknown, ENTRIES_MAX))
+        junk = [name for name in names if not is_connection_name(name)]
+        if junk:
+            _log.warning("%d entries of the spool that are no connections are removed", len(junk))
+        for name in junk:
+            self._clear_away(name)
         for name in names:
-            if name in self._connections or name in self._refused or not is_connection_name(name):
+            if not is_connection_name(name):
                 continue
             if len(self._connections) >= CONNECTIONS_MAX:
                 _log.warning("more than %d clients without sockets; some wait", CONNECTIONS_MAX)
@@ -309,7 +316,7 @@ class SpoolDirectory:
             except OSError as error:
                 _log.warning("%s in the spool can not be opened: %s", name, error.strerror)
                 if error.errno in (errno.ELOOP, errno.ENOTDIR):
-                    self._refused.add(name)
+                    self._clear_away(name)
                 continue
             status = os.fstat(directory)
             if status.st_uid != os.geteuid() or status.st_mode & 0o077:
@@ -318,6 +325,19 @@ class SpoolDirectory:
                 os.close(directory)
                 continue
             self._connections[name] = _Connection(name, directory, self._clock())
+
+    def _is_known(self, name: str) -> bool:
+        return name == BELL or name in self._connections or name in self._refused
+
+    def _clear_away(self, name: str) -> None:
+        """Remove what lies in the spool and is nobody's, following no link."""
+        try:
+            os.unlink(name, dir_fd=self._directory)
+        except FileNotFoundError:
+            pass
+        except OSError:
+            if not _remove_tree(name, self._directory):
+                self._refused.add(name)
 
     def _take(self, connection: _Connection, bytes_max: int) -> list[list[bytes]]:
         """Return the next messages of a connection, and remove their files."""
