@@ -34,6 +34,9 @@ from support.coordinator import Peer, running
 
 BATCH = 50
 
+PUT_BACKS_EACH = 10
+"""How often one file is put back; a program that insists would be answered more slowly."""
+
 
 def cpu_seconds(pid: int) -> float:
     """Return the processor time that a process and its threads have used."""
@@ -68,8 +71,11 @@ def measure(root: Path, documents: int, edits: int, idle_seconds: float) -> dict
         for first in range(0, documents, BATCH):
             batch = names[first : first + BATCH]
             peer.do(*(Put(name, f"{name}\n".encode() * 50) for name in batch))
-        protected = Put("logs/made.md", b"made\n", type=DocumentType.LOG)
-        peer.ask(Transact((protected,), Durability.GIT, confirm=True))
+        protected = [f"logs/{number}.md" for number in range(-(-edits // PUT_BACKS_EACH))]
+        puts = [Put(name, b"made\n", type=DocumentType.LOG) for name in protected]
+        for first in range(0, len(puts), BATCH):
+            batch = tuple(puts[first : first + BATCH])
+            peer.ask(Transact(batch, Durability.GIT, confirm=True))
         # The directories that are new are watched a moment later.
         settled = time.monotonic() + 3
         until(peer, lambda: time.monotonic() > settled)
@@ -86,11 +92,10 @@ def measure(root: Path, documents: int, edits: int, idle_seconds: float) -> dict
 
             adopted.append(until(peer, shows))
         reverted: list[float] = []
-        for number in range(min(edits, 5)):
-            (root / "logs/made.md").write_bytes(f"by hand {number}\n".encode())
-            reverted.append(until(peer, lambda: (root / "logs/made.md").read_bytes() == b"made\n"))
-            calm = time.monotonic() + float(2**number)
-            until(peer, lambda calm=calm: time.monotonic() > calm)  # type: ignore[misc]
+        for number in range(edits):
+            file = root / protected[number % len(protected)]
+            file.write_bytes(f"by hand {number}\n".encode())
+            reverted.append(until(peer, lambda file=file: file.read_bytes() == b"made\n"))  # type: ignore[misc]
         page = peer.ask(Violations())
         assert isinstance(page, ViolationPage)
         pid = coordinator.process.pid

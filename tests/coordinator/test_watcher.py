@@ -146,7 +146,10 @@ async def test_a_directory_that_is_moved_away_takes_its_documents_with_it(tmp_pa
         assert await scene.next() == [("notes/b.md", None), ("notes/c.md", None)]
 
 
-async def test_who_writes_again_and_again_is_answered_more_and_more_slowly(tmp_path: Path) -> None:
+async def test_who_writes_again_and_again_is_answered_more_and_more_slowly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watcher_module, "PUT_BACKS_FREE", 2)
     scene = Scene(tmp_path / "store")
     scene.refusing = True
     scene.write("a.md")
@@ -157,7 +160,26 @@ async def test_who_writes_again_and_again_is_answered_more_and_more_slowly(tmp_p
             assert await scene.next() == [("a.md", b"%d\n" % number)]
             holds = scene.watcher._holds  # pyright: ignore[reportPrivateUsage] - the pause itself
             pauses.append(holds["a.md"].seconds)
-    assert pauses == [0.3, 0.6, 1.2, 2.4]
+    assert pauses == [0.3, 0.3, 0.6, 1.2]
+
+
+def test_put_backs_are_forgiven_one_by_one_and_never_delay_what_is_adopted(tmp_path: Path) -> None:
+    watcher = Scene(tmp_path / "store").watcher
+
+    def pause(now: float, *, put_back: bool = True) -> float:
+        watcher._hold("a.md", now, put_back=put_back)  # pyright: ignore[reportPrivateUsage]
+        return watcher._holds["a.md"].seconds  # pyright: ignore[reportPrivateUsage]
+
+    # A person who saves every two seconds, twelve times.
+    assert [pause(2.0 * number) for number in range(12)] == [0.3] * 10 + [0.6, 1.2]
+    assert pause(24.0, put_back=False) == 0.3
+    # A program without a pause is answered as often as it is forgiven, in the end.
+    now, pauses = 24.0, [0.0]
+    for _ in range(40):
+        now += pauses[-1]
+        pauses.append(pause(now))
+    assert pauses[-1] == pytest.approx(watcher_module.HOLD_SECONDS_MAX, rel=0.5)
+    assert pause(now + 400.0) == 0.3
 
 
 async def test_what_is_no_document_is_never_looked_at(tmp_path: Path) -> None:

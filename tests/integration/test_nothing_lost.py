@@ -138,12 +138,17 @@ class Mix:
 
         def taken() -> bool:
             kept = self.kept()
-            for path, text in list(self.mine.items()):
+            waiting: dict[str, bytes] = {}
+            for path, text in self.mine.items():
                 reply = self.user.ask(Read(path))
-                there = isinstance(reply, Document) and text in reply.content
-                if there or text in kept or text in self.history():
+                if text in kept or (isinstance(reply, Document) and text in reply.content):
                     self.brought.append(text)
-                    del self.mine[path]
+                else:
+                    waiting[path] = text
+            # Or it was a revision for a moment, before somebody wrote over it.
+            everything = self.history() if waiting else b""
+            self.brought += [text for text in waiting.values() if text in everything]
+            self.mine = {path: text for path, text in waiting.items() if text not in everything}
             return not self.mine
 
         until(self.user, taken)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import bisect
 import logging
+import math
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -50,10 +51,14 @@ HOLD_SECONDS: Final = 0.3
 """How long a path is left alone after it was handed over, until the files show the outcome."""
 
 HOLD_SECONDS_MAX: Final = 30.0
-"""The same for a path that is put back again and again: each time is twice the one before."""
+"""The same, at most, for a path that is put back again and again."""
 
-CALM_SECONDS: Final = 60.0
-"""Without being put back for this long, a path counts as peaceful again."""
+PUT_BACKS_FREE: Final = 10
+"""How often a path is put back without delay, which is more often than a person tries; each time
+after these is left alone for twice as long as the one before."""
+
+FORGIVEN_SECONDS: Final = 30.0
+"""How long it takes until one of the times that a path was put back does not count any more."""
 
 CAPTURED_FILES_MAX: Final = 64
 """Files read at a time: what makes one transaction, and bounds the contents in memory."""
@@ -77,9 +82,17 @@ RETRY_SECONDS: Final = 5.0
 
 @dataclass(slots=True)
 class _Hold:
-    until: float
+    """A path that was handed over."""
+
+    at: float
     seconds: float
-    since: float
+    """How long it is left alone from then on."""
+    put_backs: float
+    """How often it was put back, less what was forgiven until then."""
+
+    def counted(self, now: float) -> float:
+        """Return how many of the times that it was put back still count."""
+        return max(0.0, self.put_backs - (now - self.at) / FORGIVEN_SECONDS)
 
 
 class Watcher:
@@ -150,7 +163,7 @@ class Watcher:
         due = sorted(
             path
             for path in self._suspects
-            if path not in self._holds or self._holds[path].until <= now
+            if path not in self._holds or now - self._holds[path].at >= self._holds[path].seconds
         )
         if not due:
             return
@@ -195,7 +208,7 @@ class Watcher:
             if path in outcome.current:
                 self._tree.accept(path, each.signature)
             self._suspects.pop(path, None)
-            self._hold(path, now, again=path in outcome.put_back)
+            self._hold(path, now, put_back=path in outcome.put_back)
         # Whether it is as it should be now is looked at once more, after the pause.
         self.suspect(each.path for each in found)
 
@@ -222,15 +235,17 @@ class Watcher:
             return {}
         return {old: new for old, new in moved.items() if new not in documents}
 
-    def _hold(self, path: str, now: float, *, again: bool) -> None:
+    def _hold(self, path: str, now: float, *, put_back: bool) -> None:
         hold = self._holds.get(path)
+        counted = 0.0 if hold is None else hold.counted(now)
         seconds = HOLD_SECONDS
-        if again and hold is not None and now - hold.since < CALM_SECONDS:
-            seconds = min(hold.seconds * 2, HOLD_SECONDS_MAX)
-        since = now if again or hold is None else hold.since
-        if not again and hold is not None:
-            seconds = HOLD_SECONDS
-        self._holds[path] = _Hold(now + seconds, seconds, since)
+        if put_back:
+            counted += 1
+            # A program that insists is answered more and more slowly, so that it costs next to
+            # nothing; a person who saves once more is not kept waiting.
+            doubled = max(0, math.ceil(counted) - PUT_BACKS_FREE)
+            seconds = min(HOLD_SECONDS * 2.0**doubled, HOLD_SECONDS_MAX)
+        self._holds[path] = _Hold(now, seconds, counted)
 
     # -- what raises suspicion ---------------------------------------------------------------
 
@@ -240,7 +255,7 @@ class Watcher:
             self._holds = {
                 path: hold
                 for path, hold in self._holds.items()
-                if now < hold.until or now - hold.since < CALM_SECONDS
+                if now - hold.at < hold.seconds or hold.counted(now)
             }
             await self._look_at_all()
             await anyio.sleep(self._scan_seconds)
