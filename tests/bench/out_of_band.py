@@ -74,8 +74,8 @@ def measure(root: Path, documents: int, edits: int, idle_seconds: float) -> dict
         protected = [f"logs/{number}.md" for number in range(-(-edits // PUT_BACKS_EACH))]
         puts = [Put(name, b"made\n", type=DocumentType.LOG) for name in protected]
         for first in range(0, len(puts), BATCH):
-            batch = tuple(puts[first : first + BATCH])
-            peer.ask(Transact(batch, Durability.GIT, confirm=True))
+            made = tuple(puts[first : first + BATCH])
+            peer.ask(Transact(made, Durability.GIT, confirm=True))
         # The directories that are new are watched a moment later.
         settled = time.monotonic() + 3
         until(peer, lambda: time.monotonic() > settled)
