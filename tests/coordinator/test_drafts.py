@@ -140,6 +140,27 @@ def test_a_draft_is_accepted_when_what_it_deletes_is_gone_already() -> None:
     assert [made.path for made in ann.do(AcceptDraft(never.draft)).results] == ["new.md"]
 
 
+def test_a_draft_does_nothing_to_another_document_that_has_the_path_by_now() -> None:
+    """Not even if the other one's revision has the same number."""
+    ann, ben = overtaken(desk := Desk())
+    ann.put("other.md", "x\n")
+    kept = late(
+        ann,
+        Put("plan.md", b"1\ntwo\nthree\n", if_revision=1),
+        Delete("other.md", if_revision=1),
+    )
+    for path in ("plan.md", "other.md"):
+        ben.do(Delete(path))
+        ben.put(path, "new\n")
+    assert not listed(ann)[0].merges
+    report = ann.fail(AcceptDraft(kept.draft))
+    assert report.code is ErrorCode.CONFLICT
+    assert report.conflict is not None and report.conflict.path == "plan.md"
+    for path in ("plan.md", "other.md"):
+        document = desk.state.document_at(path)
+        assert document is not None and desk.contents[document.content_key] == b"new\n"
+
+
 def test_drafts_that_are_none_are_told_apart_from_nothing() -> None:
     ann = Desk().member("ann")
     for request in (ShowDraft("draft-7"), DiscardDraft("nope"), Transact((AcceptDraft("x"),))):

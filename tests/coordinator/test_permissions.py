@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from typing import Final
 
 import pytest
 
-from agent_trace_coordinator.core.grants import resume
+from agent_trace_coordinator.core.grants import carry_over, resume
 from agent_trace_coordinator.core.inputs import Now
 from agent_trace_coordinator.core.permissions import Verb, permit_of, protecting_type
 from agent_trace_coordinator.core.records import Changed, Locked, Unlocked, Violated
@@ -228,6 +229,20 @@ def test_an_unlock_ends_at_the_first_write_after_its_time_not_only_at_a_tick() -
     desk.time += 1.0
     assert agent.fail(Put(PATH, b"x\n")).code is ErrorCode.PERMISSION_DENIED
     assert not desk.state.grants
+
+
+def test_an_unlock_whose_end_could_not_be_written_gets_no_new_time() -> None:
+    desk = Desk()
+    user = document_of(desk, DocumentType.REFERENCE)
+    user.ask(Unlock(PATH, seconds=60))
+    ((seq, grant),) = desk.state.grants.items()
+    desk.tick(61)
+    assert not desk.state.grants
+    # The disk was full: the state is loaded anew, and there is no record of the end.
+    loaded = Desk().state
+    loaded.grants[seq] = dataclasses.replace(grant, until=desk.time + 60)
+    carry_over(desk.state, loaded)
+    assert loaded.grants[seq].until < desk.time
 
 
 @pytest.mark.parametrize("jump_ms", [0, -(10**12), 10**12])

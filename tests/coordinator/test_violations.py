@@ -175,6 +175,21 @@ def test_a_refused_write_that_touches_what_has_changed_since_is_not_applied_blin
     assert len(listed(user)) == 1
 
 
+def test_a_refused_write_is_not_applied_to_another_document_that_has_the_path_by_now() -> None:
+    """Not even if the other one's revision has the same number."""
+    user = reference(desk := Desk())
+    agent = desk.member()
+    agent.fail(Put("api.md", b"mine\n"))
+    agent.fail(Delete("api.md"))
+    user.do(Delete("api.md"))
+    user.do(Put("api.md", b"new\n", type=DocumentType.REFERENCE))
+    for violation in listed(user):
+        error = user.fail(ApplyViolation(violation.id), confirm=True)
+        assert error.code is ErrorCode.CONFLICT, error
+    document = desk.state.document_at("api.md")
+    assert document is not None and desk.contents[document.content_key] == b"new\n"
+
+
 def test_a_refused_creation_and_a_refused_deletion_are_applied() -> None:
     desk = Desk()
     user, agent = reference(desk), desk.member()

@@ -77,6 +77,7 @@ CORE_MUTANTS: Final = (
         "type=document.type,",
         "type=DocumentType.SCRATCH,",
         "a renamed reference can be written by agents",
+        first=140,
         seeds=900,
     ),
     Mutant(
@@ -149,6 +150,7 @@ CORE_MUTANTS: Final = (
         "if previous.fingerprint != fingerprint:",
         "if False:",
         "a write is answered with another one's result and never done",
+        first=100,
         seeds=300,
     ),
     Mutant(

@@ -77,6 +77,7 @@ RIGHTS_MUTANTS: Final = (
         "and document.seq <= durable_seq",
         "",
         "what a person saved is written over after the disk was full",
+        first=1118,
         seeds=300,
     ),
 )

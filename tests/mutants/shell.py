@@ -81,6 +81,7 @@ SHELL_MUTANTS: Final = (
         "for entry in self._pending.values():",
         "for entry in list[Entry]():",
         "a write that is sent again at once is done twice",
+        first=60,
         seeds=150,
     ),
     Mutant(
@@ -160,14 +161,5 @@ SHELL_MUTANTS: Final = (
         "list[Entry]()",
         "operations are lost between two batches",
         seeds=300,
-    ),
-    # -- files that were adopted --
-    Mutant(
-        "a file that was moved aside counts as lying in its place",
-        Runtime.set_aside,
-        "self._adopted.pop(aside.path, None)",
-        "pass",
-        "a person's edit is undone by the text that it replaced",
-        first=1001,
     ),
 )

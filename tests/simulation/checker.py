@@ -208,6 +208,7 @@ class Checker:
         for sign in self._signs.values():
             # Whatever was silent before, the restart gives it its whole time again.
             sign.at = max(sign.at, now)
+        self.leases.reloaded(self.model.last)
         self.leases.starts.append(now)
         self._compare(state)
 
@@ -232,6 +233,7 @@ class Checker:
         """The disk took no writes: the state is loaded anew, and every session seen just now."""
         for sign in self._signs.values():
             sign.at = max(sign.at, now)
+        self.leases.reloaded(self.model.last)
         self._superseded_by = ""
         self._read_only = True
 
@@ -245,9 +247,8 @@ class Checker:
         expired = self.leases.submitted(record, now)
         if expired:
             since = max(self.leases.granted_at[expired], self._signs[record.session].at)
-            ttl = self.model.last.leases.get(expired)
-            if ttl is not None:
-                self._check_silent(record.session, ttl.ttl_ms / 1000, now, since)
+            if expired in self.model.last.leases:
+                self._check_silent(record.session, self.leases.ttl_seconds[expired], now, since)
         if not isinstance(body, SessionClosed):
             return
         opening = self._openings[record.session]

@@ -76,10 +76,6 @@ class _Runtime(Runtime):
         self._tasks = cast(TaskGroup, tasks)
 
     @property
-    def state(self) -> State:
-        return self._state
-
-    @property
     def read_only(self) -> bool:
         return bool(self._read_only)
 
@@ -158,7 +154,7 @@ class Coordinator:
             disk.seq,
             self.lookup.content,
             on_progress=lambda: runtime.on_shown(),
-            on_set_aside=lambda kept, seq: runtime.set_aside(folder, kept, seq),
+            on_set_aside=lambda kept, seq: runtime.adoption.set_aside(folder, kept, seq),
         )
         self.journal = SimulatedJournal(
             disk,

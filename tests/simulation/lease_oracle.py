@@ -72,6 +72,7 @@ class LeaseOracle:
     unlocked_count: int = 0
     """Writes to protected documents that an unlock allowed."""
     granted_at: dict[int, float] = field(default_factory=dict[int, float])
+    ttl_seconds: dict[int, float] = field(default_factory=dict[int, float])
     """When each lease and unlock was granted or renewed, by the time of the world."""
     first_at: dict[int, float] = field(default_factory=dict[int, float])
     """When each unlock was granted."""
@@ -90,12 +91,17 @@ class LeaseOracle:
 
     # -- time ------------------------------------------------------------------------------
 
+    def reloaded(self, last: Snapshot) -> None:
+        """The coordinator knows what is durable, and nothing that it had decided since."""
+        self.ttl_seconds = {token: each.ttl_ms / 1000 for token, each in last.leases.items()}
+
     def submitted(self, record: Record, now: float) -> int:
         """The coordinator has decided something; return the lease that it lets expire, or 0."""
         body = record.body
         if isinstance(body, (LeaseGranted, LeaseExtended)):
             token = record.seq if isinstance(body, LeaseGranted) else body.token
             self.granted_at[token] = now
+            self.ttl_seconds[token] = body.ttl_ms / 1000
         elif isinstance(body, Unlocked):
             self.first_at[record.seq] = now
             self.seconds[record.seq] = body.seconds

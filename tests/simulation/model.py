@@ -450,14 +450,17 @@ class _Run:
             if document is None or document.deleted:
                 document = self.now.at(each.path)
             self.check_lease(each.path if document is None else document.path, keeps=False)
+            same = document is not None and document.id == each.document
+            if each.text is None and not same:
+                # It was to be gone, and is.
+                continue
             if document is None:
                 if each.base:
                     raise _reject(ErrorCode.NOT_FOUND)
-                if each.text is None:
-                    raise NotImplementedError("a draft that only deletes")
-                if self.now.foreign.get(each.path, each.text) != each.text:
+                content = each.text or b""
+                if self.now.foreign.get(each.path, content) != content:
                     raise _reject(ErrorCode.CONFLICT)
-                self.create(len(self.effects), each.path, each.type, each.text)
+                self.create(len(self.effects), each.path, each.type, content)
                 continue
             self.check_permission(document.type, document)
             if each.text is None:
@@ -467,7 +470,7 @@ class _Run:
                 gone = self.next(document, b"", deleted=True)
                 self.enter(Action.DELETE, document, gone, 0, lines)
                 continue
-            text = self.joined(replace(each, document=document.id))
+            text = self.joined(each) if same else None
             if text is None:
                 raise _reject(ErrorCode.CONFLICT)
             if isinstance(text, Unsure):
@@ -478,8 +481,8 @@ class _Run:
         """Return a text joined with what its document is now; None if they collide."""
         document = self.now.documents.get(wanted.document)
         if document is None or document.deleted:
-            new = not wanted.document and self.now.at(wanted.path) is None
-            return wanted.text or b"" if new else None
+            free = not wanted.document and self.now.at(wanted.path) is None
+            return wanted.text or b"" if free or wanted.text is None else None
         if wanted.base == document.revision:
             return wanted.text or b""
         base = self.model.text(self.before, document.id, wanted.base) if wanted.base else None

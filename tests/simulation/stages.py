@@ -23,7 +23,7 @@ from agent_trace_coordinator.server.file_stage import GATHER_SECONDS, FileStage
 from agent_trace_coordinator.server.git_stage import GitStage
 from agent_trace_coordinator.server.journal_stage import PROBE_SECONDS, JournalStage
 from agent_trace_coordinator.server.queries import Queries, RepositoryFigures
-from agent_trace_coordinator.storage.base import FileUpdate, SetAside, Signature
+from agent_trace_coordinator.storage.base import SetAside, Signature
 from agent_trace_coordinator.storage.journal import Journal
 from agent_trace_protocol import InternalError, Log, LogEntry, StatusReport
 
@@ -235,11 +235,11 @@ class SimulatedFiles(FileStage):
         on_progress: Callable[[], None],
         on_set_aside: Callable[[list[SetAside], int], None],
     ) -> None:
-        super().__init__(tree, durable_seq, content, on_progress=on_progress)
-        self._tell_set_aside = on_set_aside
+        super().__init__(
+            tree, durable_seq, content, on_progress=on_progress, on_set_aside=on_set_aside
+        )
         self._directory = tree
         self._process = process
-        self._tell_progress = on_progress
         self._busy = False
 
     def add(self, batch: list[Entry]) -> None:
@@ -260,16 +260,9 @@ class SimulatedFiles(FileStage):
             self._process.soon(delay, self._write)
 
     def _write(self) -> None:
-        updates, self._updates = self._updates, {}
-        captured, self._captured = self._captured, {}
-        kept = self._directory.apply(
-            [FileUpdate(path, content, captured.get(path)) for path, content in updates.items()]
-        )
-        if kept:
-            self._tell_set_aside(kept, self.written_seq)
-        self.written_seq = self._seq
         self._busy = False
-        self._tell_progress()
+        seq, updates = self._take()
+        self._written(seq, self._directory.apply(updates))
 
 
 class SimulatedQueries(Queries):

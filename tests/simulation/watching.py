@@ -46,7 +46,7 @@ class SimulatedWatcher:
         self.start()
 
     def _hand_over(self, found: list[CapturedFile]) -> None:
-        outcome = self._runtime.files_changed(found)
+        outcome = self._runtime.adoption.changed(found)
         for each in found:
             if each.path in outcome.current:
                 self._tree.accept(each.path, each.signature)

@@ -287,10 +287,12 @@ class Operations(Decision):
         id, seen = operation.draft, operation.if_revision
         document = self.state.kept_document(kept)
         self.guard.check(kept.path if document is None else document.path)
+        # What has its path by now may be another document, which its writer has never seen.
+        same = document is not None and document.id == kept.document
+        if kept.action is Action.DELETE and (document is None or not (same or seen)):
+            # It was to be gone, and is: the others of its draft need not wait for it.
+            return
         if document is None:
-            if kept.action is Action.DELETE:
-                # It was to be gone, and is: the others of its draft need not wait for it.
-                return
             if kept.base_revision and seen is None:
                 raise NotFound(
                     f"{kept.path}, which {id} changes, is gone; restore it first, or make it anew "
@@ -314,7 +316,7 @@ class Operations(Decision):
         if seen is not None:
             self.change(document, Action.PUT, current, mine)
             return
-        base = self.facts.revisions.get((document.id, kept.base_revision))
+        base = self.facts.revisions.get((document.id, kept.base_revision)) if same else None
         merged = None if base is None else merge(base, mine, current)
         if merged is None:
             raise self.conflict(document, kept.base_revision, id)
@@ -401,7 +403,11 @@ class Operations(Decision):
         """Write one text of a refused write, joined with what has changed since."""
         document = self.state.kept_document(kept)
         self.guard.check(kept.path if document is None else document.path)
+        # What has its path by now may be another document, which nobody meant.
+        same = document is not None and document.id == kept.document
         if kept.action is Action.DELETE and document is not None:
+            if not same:
+                raise self.conflict(document, kept.base_revision, "")
             self.allow(Verb.DELETE, document.type, document.path, document)
             self.remove(document)
             return
@@ -413,8 +419,8 @@ class Operations(Decision):
             return
         current = self.content_of(document)
         merged: bytes | None = text
-        if kept.base_revision != document.revision and text != current:
-            base = self.facts.revisions.get((document.id, kept.base_revision))
+        if not (same and kept.base_revision == document.revision) and text != current:
+            base = self.facts.revisions.get((document.id, kept.base_revision)) if same else None
             merged = None if base is None else merge(base, text, current)
         if merged is None:
             raise self.conflict(document, kept.base_revision, "")

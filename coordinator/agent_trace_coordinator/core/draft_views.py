@@ -139,6 +139,9 @@ def _merged(
     if document is None:
         return kept.base_revision == 0 or kept.action is Action.DELETE, b"", b""
     current = revisions.content(document.content_key, document.digest)
+    if document.id != kept.document:
+        # Another document has its path by now, or has been made there first.
+        return kept.action is Action.DELETE, None if kept.base_revision else b"", current
     base: bytes | None = None if kept.base_revision else b""
     change = revisions.change(document.id, kept.base_revision)
     if change is not None and change[1].content_key:

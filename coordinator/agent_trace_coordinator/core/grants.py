@@ -10,6 +10,7 @@ its wall clock does, an unlock of n seconds holds for at most twice n.
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Final
 
 from agent_trace_protocol import GrantInfo
@@ -42,8 +43,11 @@ def carry_over(before: State, after: State) -> None:
     for id in after.sessions.keys() & before.sessions.keys():
         after.sessions[id].reads = before.sessions[id].reads
         after.sessions[id].looked = before.sessions[id].looked
-    for seq in after.grants.keys() & before.grants.keys():
-        after.grants[seq] = before.grants[seq]
+    for seq, grant in list(after.grants.items()):
+        # The record of an unlock's end that could not be written does not give it new time. That
+        # it is over even if somebody wanted to end it early errs on the safe side.
+        over = dataclasses.replace(grant, until=-math.inf)
+        after.grants[seq] = before.grants.get(seq, over)
 
 
 def expired(state: State, now: Now) -> list[tuple[GrantState, Locked]]:

@@ -57,8 +57,9 @@ class FileStage:
         self._wake = anyio.Event()
         self._hurry = anyio.Event()
         self._progress = anyio.Event()
-        self._overtaken: set[str] = set()
-        """Paths whose files were adopted while updates of them were under way."""
+        self._under_way: dict[str, bytes | None] = {}
+        """What is being written."""
+        self._under_way_captured: dict[str, Signature] = {}
         self._seq = durable_seq
         self.written_seq = durable_seq
         """The last record that the files show."""
@@ -79,7 +80,8 @@ class FileStage:
                         for path in (change.path, change.previous_path):
                             self._updates.pop(path, None)
                             self._captured.pop(path, None)
-                            self._overtaken.add(path)
+                            # Nor is it tried again if it fails.
+                            self._under_way.pop(path, None)
                         continue
                     if change.action in _NOT_IN_FILES:
                         continue
@@ -108,6 +110,10 @@ class FileStage:
         self._updates.pop(path, None)
         self._updates[path] = content
 
+    def coming(self, path: str) -> bool:
+        """Return whether something is on its way to this file."""
+        return path in self._updates or path in self._under_way
+
     def want(self, seq: int) -> None:
         """Somebody waits for this record's files."""
         if seq > self.written_seq:
@@ -120,42 +126,46 @@ class FileStage:
             with anyio.move_on_after(GATHER_SECONDS):
                 await self._hurry.wait()
             self._wake, self._hurry = anyio.Event(), anyio.Event()
-            updates, self._updates = self._updates, {}
-            captured, self._captured = self._captured, {}
-            self._overtaken.clear()
-            seq = self._seq
+            seq, updates = self._take()
             try:
                 kept = await anyio.to_thread.run_sync(
-                    self._tree.apply,
-                    # Removals first: a deleted document may have become a folder.
-                    sorted(
-                        (
-                            FileUpdate(path, content, captured.get(path))
-                            for path, content in updates.items()
-                        ),
-                        key=lambda update: update.content is not None,
-                    ),
-                    limiter=self._limiter,
+                    self._tree.apply, updates, limiter=self._limiter
                 )
             except OSError as error:
-                self.failure = f"files can not be written: {error}"
-                _log.error("files can not be written, trying again: %s", error)
-                for path in self._overtaken:
-                    # Adopted meanwhile: to write the older text again would take that back.
-                    updates.pop(path, None)
-                    captured.pop(path, None)
-                self._updates = updates | self._updates
-                self._captured = captured | self._captured
-                self._move()
+                self._failed(error)
                 await anyio.sleep(RETRY_SECONDS)
                 self._wake.set()
                 continue
-            self.failure = ""
             _tell(kept)
-            if kept and self._on_set_aside is not None:
-                self._on_set_aside(kept, self.written_seq)
-            self.written_seq = seq
-            self._move()
+            self._written(seq, kept)
+
+    def _take(self) -> tuple[int, list[FileUpdate]]:
+        """Return what is to be written now, and the last record that it shows."""
+        self._under_way, self._updates = self._updates, {}
+        self._under_way_captured, self._captured = self._captured, {}
+        updates = [
+            FileUpdate(path, content, self._under_way_captured.get(path))
+            for path, content in self._under_way.items()
+        ]
+        # Removals first: a deleted document may have become a folder.
+        updates.sort(key=lambda update: update.content is not None)
+        return self._seq, updates
+
+    def _failed(self, error: OSError) -> None:
+        self.failure = f"files can not be written: {error}"
+        _log.error("files can not be written, trying again: %s", error)
+        self._updates = self._under_way | self._updates
+        self._captured = self._under_way_captured | self._captured
+        self._under_way, self._under_way_captured = {}, {}
+        self._move()
+
+    def _written(self, seq: int, kept: list[SetAside]) -> None:
+        self.failure = ""
+        if kept and self._on_set_aside is not None:
+            self._on_set_aside(kept, self.written_seq)
+        self._under_way, self._under_way_captured = {}, {}
+        self.written_seq = seq
+        self._move()
 
     def _move(self) -> None:
         self._progress.set()

@@ -12,7 +12,6 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Final, Protocol, assert_never
 
 import anyio
@@ -36,12 +35,10 @@ from agent_trace_coordinator.core.effects import (
     Leave,
     PutBack,
 )
-from agent_trace_coordinator.core.files import FILE_SOURCE
 from agent_trace_coordinator.core.grants import carry_over
 from agent_trace_coordinator.core.inputs import (
     RECORDED_REQUESTS,
     Credential,
-    FilesChanged,
     Now,
     Received,
     Refresh,
@@ -50,7 +47,6 @@ from agent_trace_coordinator.core.inputs import (
 from agent_trace_coordinator.core.machine import step
 from agent_trace_coordinator.core.mirror import render_mirror
 from agent_trace_coordinator.core.records import (
-    Changed,
     Entry,
     request_fingerprint,
 )
@@ -58,14 +54,12 @@ from agent_trace_coordinator.core.sessions import TICK_SECONDS
 from agent_trace_coordinator.core.state import DocumentState, State
 from agent_trace_coordinator.core.violations import report_of
 from agent_trace_coordinator.errors import (
-    CorruptStore,
     JournalFull,
 )
-from agent_trace_coordinator.storage.base import CapturedFile, SetAside, Signature
+from agent_trace_coordinator.storage.base import Signature
 from agent_trace_protocol import (
     PROTOCOL_VERSION,
     PROTOCOL_VERSION_MIN,
-    Action,
     AgentTraceError,
     Busy,
     Close,
@@ -91,7 +85,7 @@ from agent_trace_protocol import (
     session_id_of,
 )
 
-from .adoption import Outcome, current_files, read_set_aside
+from .adoption import Adoption
 from .briefings import Briefings
 from .event_feed import EventFeed
 from .file_stage import FileStage
@@ -144,6 +138,8 @@ class _Held:
     peer: bytes
     number: int
     action: Callable[[], None]
+    again: Callable[[], None] | None = None
+    """What to do if it can not become durable; None: the asker is told that nothing was done."""
 
 
 class Runtime:
@@ -172,19 +168,12 @@ class Runtime:
         """`known_keys` returns the short names of the keys that may be used at this moment;
         `quarantine` writes refused texts as files; `on_batch` is told of every durable batch,
         `on_adopted` of every file that has become a durable revision as it is."""
-        self._on_adopted = on_adopted
         self._known_keys = known_keys
-        self._adopted: dict[str, int] = {}
-        """The operations that took files' contents, by path, until all files show them."""
         self._briefings = briefings
         self._quarantine = quarantine
         self._on_batch = on_batch
         self.stopped_by = ""
         """The user who asked for the end."""
-        self._captured: dict[str, Signature] = {}
-        """What lies at the paths of the files that are being judged, and was read."""
-        self._putting_back: set[str] = set()
-        """Documents whose files are being brought back."""
         self._state = state
         self._lookup = lookup
         self._journal = journal
@@ -199,6 +188,8 @@ class Runtime:
         """By seq: what to do once it is durable."""
         self._in_git: list[tuple[int, Callable[[], None]]] = []
         """What to do once a seq is in git and on disk."""
+        self._received: tuple[bytes, list[bytes], Credential | None] = b"", [], None
+        """The message whose effects are carried out."""
         self._sessions: dict[bytes, SessionId] = {}
         self._query_count = 0
         self._queries_of: dict[bytes, int] = {}
@@ -219,6 +210,10 @@ class Runtime:
             send=self._send,
             start=self._start,
         )
+        self.adoption = Adoption(
+            self, lookup, journal, files, clock, quarantine=quarantine, on_adopted=on_adopted
+        )
+        """Files that were changed past us."""
         journal.hold_while(partial(git.behind, git_lag_records_max))
 
     async def run(self, listen: Callable[[], Coroutine[object, object, None]]) -> None:
@@ -313,6 +308,7 @@ class Runtime:
         except AgentTraceError as error:
             self._send(peer, number, Refused(error.to_info()))
             return
+        self._received = peer, frames, credential
         self._perform(peer, number, effects)
 
     def _session_of(self, key: bytes) -> SessionId:
@@ -443,20 +439,25 @@ class Runtime:
                 case AnswerViolation():
                     self._answer_violation(peer, number, effect)
                 case PutBack():
-                    captured = self._captured.get(effect.path)
-                    put_back = partial(self._put_back, effect.path, captured)
-                    self._when_durable(effect.after, b"", 0, put_back)
+                    self.adoption.put_back(effect)
                 case Leave():
                     self.stopped_by = effect.by
                     self.leave()
                 case _:
                     assert_never(effect)
 
-    def _when_durable(self, seq: int, peer: bytes, number: int, action: Callable[[], None]) -> None:
+    def _when_durable(
+        self,
+        seq: int,
+        peer: bytes,
+        number: int,
+        action: Callable[[], None],
+        again: Callable[[], None] | None = None,
+    ) -> None:
         if seq <= self._journal.durable_seq:
             action()
         else:
-            self._held.setdefault(seq, []).append(_Held(peer, number, action))
+            self._held.setdefault(seq, []).append(_Held(peer, number, action, again))
 
     def _when_in_git(self, seq: int, action: Callable[[], None]) -> None:
         if self._shown_seq() >= seq:
@@ -471,7 +472,8 @@ class Runtime:
             peer, number = answer.to.peer, answer.to.number
         if not answer.in_git:
             send = partial(self._send, peer, number, answer.reply)
-            self._when_durable(answer.after, peer, number, send)
+            again = partial(self.receive, *self._received) if answer.again else None
+            self._when_durable(answer.after, peer, number, send, again)
             return
         seq = answer.after
         finish = partial(self._send_with_commit, peer, number, seq, answer.reply)
@@ -530,92 +532,26 @@ class Runtime:
         send = partial(self._send, peer, number, reply)
         self._when_durable(answer.after, peer, number, send)
 
-    # -- files that were changed past us ---------------------------------------------------
+    # -- what the adoption of changed files needs --------------------------------------------
 
-    def files_changed(self, found: list[CapturedFile], *, in_place: bool = True) -> Outcome:
-        """Judge files that were changed past the coordinator.
+    @property
+    def state(self) -> State:
+        """The state, with what is accepted and not durable."""
+        return self._state
 
-        While the disk takes no writes, or too much waits for it, they stay as they are; they are
-        found again later.
-        """
-        current = current_files(self._state, found, self._journal.durable_seq)
+    @property
+    def takes_files(self) -> bool:
+        """Whether what was changed past us may be recorded at this moment."""
         busy = self._journal.pending_bytes >= PENDING_BYTES_MAX
-        if self._read_only or busy or self._leaving.is_set():
-            return Outcome(current, frozenset(), current)
-        self._captured = {
-            # What could not be read is kept by being moved away when its place is taken.
-            each.path: each.signature
-            for each in found
-            if each.content is not None or not each.problem
-        }
-        try:
-            self._adopted = {
-                path: seq for path, seq in self._adopted.items() if seq > self._files.written_seq
-            }
-            files, facts = self._lookup.facts_of_files(
-                self._state,
-                [each for each in found if each.path not in current],
-                self._adopted,
-            )
-            effects = step(self._state, FilesChanged(files, facts), self._clock())
-        except CorruptStore as error:
-            _log.error("changed files can not be judged: %s", error)
-            return Outcome(current, frozenset(), current)
+        return not (self._read_only or busy or self._leaving.is_set())
+
+    def perform(self, effects: list[Effect]) -> None:
+        """Carry out effects that nobody asked for."""
         self._perform(b"", 0, effects)
-        for effect in effects:
-            if in_place and isinstance(effect, Append):
-                self._note_adopted(effect.entry)
-        put_back = frozenset(each.path for each in effects if isinstance(each, PutBack))
-        return Outcome(current, put_back, current | {each.path for each in files})
 
-    def _note_adopted(self, entry: Entry) -> None:
-        body = entry.record.body
-        if not isinstance(body, Changed) or body.source != FILE_SOURCE:
-            return
-        seq = entry.record.seq
-        for change in body.changes:
-            signature = self._captured.get(change.path)
-            if signature is None or change.action is not Action.PUT:
-                continue
-            self._adopted[change.path] = seq
-            if signature[1]:
-                accept = partial(self._accept, change.path, signature, seq)
-                self._when_durable(seq, b"", 0, accept)
-
-    def _accept(self, path: str, signature: Signature, seq: int) -> None:
-        """A file has become a durable revision, unless its place was taken meanwhile."""
-        if self._on_adopted is not None and self._adopted.get(path) == seq:
-            self._on_adopted(path, signature)
-
-    def set_aside(self, quarantine: Path, kept: list[SetAside], files_seq: int) -> None:
-        """Judge what lay in the way of our own writes and was moved to the quarantine."""
-        for aside, captured in read_set_aside(quarantine, kept, files_seq):
-            if captured.problem and aside.path in self._putting_back:
-                # It was recorded when it was found; here it only made room.
-                continue
-            # Its place was taken, so unlike other files it does not show what became of it.
-            outcome = self.files_changed([captured], in_place=False)
-            self._adopted.pop(aside.path, None)
-            again = partial(self._put_back, aside.path, None)
-            self._when_durable(self._state.seq, b"", 0, again)
-            judged = captured.path in outcome.judged and not captured.problem
-            if judged and self._quarantine is not None:
-                forget = partial(self._quarantine.forget_set_aside, aside.kept_as)
-                self._when_durable(self._state.seq, b"", 0, forget)
-        self._putting_back.clear()
-
-    def _put_back(self, path: str, captured: Signature | None) -> None:
-        document = self._state.document_at(path)
-        if document is None:
-            return
-        if document.seq > self._journal.durable_seq:
-            # It has changed meanwhile, and what is not durable must not be seen.
-            later = partial(self._put_back, path, captured)
-            self._when_durable(document.seq, b"", 0, later)
-            return
-        self._putting_back.add(path)
-        content = self._lookup.content(document.content_key, document.digest)
-        self._files.put_back(path, content, captured)
+    def when_durable(self, seq: int, action: Callable[[], None]) -> None:
+        """Do something once an operation is durable; never, if it turns out that it can not be."""
+        self._when_durable(seq, b"", 0, action)
 
     def _answer_query(self, peer: bytes, number: int, answer: AnswerQuery) -> None:
         if len(self._in_git) >= PENDING_RECORDS_MAX:
@@ -734,15 +670,16 @@ class Runtime:
         held, self._held = self._held, {}
         self._lookup.forget()
         self._shares.forget()
-        durable = self._journal.durable_seq
-        self._adopted = {path: seq for path, seq in self._adopted.items() if seq <= durable}
+        self.adoption.forget()
         before, self._state = self._state, self._reload()
         carry_over(before, self._state)
         refusal = Refused(ReadOnlyStore(f"nothing was done: {error}").to_info())
         for waiting in held.values():
             for each in waiting:
                 # What nobody asked for, such as bringing a file back, has nobody to tell.
-                if each.peer:
+                if each.again is not None:
+                    each.again()
+                elif each.peer:
                     self._send(each.peer, each.number, refusal)
         for waiter in before.waiters.values():
             self._send(waiter.peer, waiter.number, refusal)

@@ -278,7 +278,7 @@ def _serve(
         state.seq,
         lookup.content,
         on_progress=lambda: runtime.on_shown(),
-        on_set_aside=lambda kept, seq: runtime.set_aside(store.quarantine, kept, seq),
+        on_set_aside=lambda kept, seq: runtime.adoption.set_aside(store.quarantine, kept, seq),
     )
     quarantine = QuarantineStage(
         Quarantine(store.quarantine), DraftFiles(store.drafts), quarantine_index
@@ -289,7 +289,7 @@ def _serve(
         tree,
         paths=lambda: runtime.paths,
         files_seq=lambda: files.written_seq,
-        hand_over=lambda found: runtime.files_changed(found),
+        hand_over=lambda found: runtime.adoption.changed(found),
         clock=read_clock,
         scan_seconds=config.scan_seconds,
     )
