@@ -22,7 +22,7 @@ import uvicorn
 
 from agent_trace_protocol import InvalidRequest
 
-__all__ = ["Place", "Token", "serve"]
+__all__ = ["Place", "Token", "long_enough", "make_token_file", "serve"]
 
 TOKEN_LENGTH_MIN: Final = 32
 """Characters of a token that somebody else made: fewer might be guessed."""
@@ -63,7 +63,7 @@ class Token:
             return _from_file(Path(file))
         given = os.environ.get(variable, "")
         if given:
-            return cls.of(_long_enough(given, variable), lasting=True)
+            return cls.of(long_enough(given, variable), lasting=True)
         return cls.of(secrets.token_urlsafe(32), shown=True)
 
     def proves(self, authorization: str) -> bool:
@@ -77,7 +77,8 @@ class Token:
         return hmac.compare_digest(digest, self.digest)
 
 
-def _long_enough(token: str, where: str) -> str:
+def long_enough(token: str, where: str) -> str:
+    """Return a token that somebody else made; raises `InvalidRequest` if it is short."""
     if len(token) < TOKEN_LENGTH_MIN:
         raise InvalidRequest(
             f"the token in {where} has {len(token)} characters; it needs {TOKEN_LENGTH_MIN} or more"
@@ -85,19 +86,24 @@ def _long_enough(token: str, where: str) -> str:
     return token
 
 
+def make_token_file(file: Path) -> str:
+    """Make a file, which only its owner may read, with a new token, and return the token."""
+    made = secrets.token_urlsafe(32)
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with open(descriptor, "w", encoding="ascii") as opened:
+        opened.write(f"{made}\n")
+    return made
+
+
 def _from_file(file: Path) -> Token:
     try:
         descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
-        made = secrets.token_urlsafe(32)
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with open(descriptor, "w", encoding="ascii") as opened:
-            opened.write(f"{made}\n")
-        return Token.of(made, lasting=True)
+        return Token.of(make_token_file(file), lasting=True)
     with open(descriptor, encoding="utf-8", errors="replace") as opened:
         if os.fstat(descriptor).st_mode & (stat.S_IRWXG | stat.S_IRWXO):
             raise InvalidRequest(f"others may read the token in {file}; first: chmod 600 {file}")
-        return Token.of(_long_enough(opened.read().strip(), str(file)), lasting=True)
+        return Token.of(long_enough(opened.read().strip(), str(file)), lasting=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,15 +118,16 @@ class Place:
     origins: Sequence[str] = ()
     """Further web pages that may ask, as `https://example.org`."""
 
-    def check(self, token: Token, variable: str) -> None:
+    def check(self, variable: str, *, lasting: bool) -> None:
         """Raise `InvalidRequest` if this is no place to listen with this token.
 
         Args:
             variable: of the environment, from which the token may come.
+            lasting: whether somebody chose the token, or keeps it in a file.
         """
         if self.host in _LOOPBACK:
             return
-        if not token.lasting:
+        if not lasting:
             raise InvalidRequest(
                 f"listening on {self.host} lets other machines in; name a token of your own for "
                 f"that, with --token-file FILE or {variable}"

@@ -16,8 +16,9 @@ from agent_trace.gateway.http import CLIENTS_MAX, make_app, security_of
 from agent_trace.gateway.prompts import PROMPTS
 from agent_trace.gateway.seats import Seats
 from agent_trace.gateway.server import TOOLS, Gateway
+from agent_trace.gateway.tokens import Tokens
 from agent_trace.gateway.tools import Profile
-from agent_trace.listening import Place, Token
+from agent_trace.listening import Place
 
 from .fixture import PROMPTS as TEST_PROMPTS
 from .fixture import TOOLS as TEST_TOOLS
@@ -35,7 +36,7 @@ async def serve(store: str, fixture: bool) -> None:
     token, place = secrets.token_urlsafe(32), Place()
     with place.bind() as listener:
         port = int(listener.getsockname()[1])
-        app = make_app(gateway, Token.of(token), security_of(place, port))
+        app = make_app(gateway, Tokens.of(token), security_of(place, port))
 
         async def admit(scope: Scope, receive: Receive, send: Send) -> None:
             if scope["type"] == "http":

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
 import socket
 import subprocess
 from collections.abc import AsyncGenerator, Generator
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +18,7 @@ import pytest
 
 from agent_trace import InvalidRequest, connect
 from agent_trace.gateway.http import TOKEN_VARIABLE
-from agent_trace.listening import Place, Token
+from agent_trace.listening import Place
 from support.coordinator import running
 from support.mcp import COMMAND, NEW, OLD, Service, called, http_gateway, refused
 
@@ -138,34 +140,14 @@ async def test_answers_leave_at_once_and_do_not_wait_for_acknowledgements() -> N
     assert delays == [1]
 
 
-def find(file: str | None) -> Token:
-    return Token.find(file, TOKEN_VARIABLE)
-
-
-def test_other_machines_are_let_in_only_with_a_token_that_somebody_chose(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_other_machines_are_let_in_only_with_a_token_that_somebody_chose() -> None:
     everywhere = Place("0.0.0.0")
     with pytest.raises(InvalidRequest, match="with --token-file FILE or AGENT_TRACE_MCP_TOKEN"):
-        everywhere.check(find(None), TOKEN_VARIABLE)
-    monkeypatch.setenv("AGENT_TRACE_MCP_TOKEN", "x" * 43)
+        everywhere.check(TOKEN_VARIABLE, lasting=False)
     with pytest.raises(InvalidRequest, match="needs --allow-host NAME"):
-        everywhere.check(find(None), TOKEN_VARIABLE)
-    Place("0.0.0.0", hosts=("store.example",)).check(find(None), TOKEN_VARIABLE)
-    Place("127.0.0.1").check(Token.of("made for this run"), TOKEN_VARIABLE)
-
-
-def test_a_token_that_is_short_or_open_to_others_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("AGENT_TRACE_MCP_TOKEN", "short")
-    with pytest.raises(InvalidRequest, match="it needs 32 or more"):
-        find(None)
-    loose = tmp_path / "token"
-    loose.write_text("x" * 43)
-    loose.chmod(0o644)
-    with pytest.raises(InvalidRequest, match=f"first: chmod 600 {loose}"):
-        find(str(loose))
+        everywhere.check(TOKEN_VARIABLE, lasting=True)
+    Place("0.0.0.0", hosts=("store.example",)).check(TOKEN_VARIABLE, lasting=True)
+    Place("127.0.0.1").check(TOKEN_VARIABLE, lasting=False)
 
 
 def test_a_gateway_that_may_not_listen_says_so_and_ends(root: Path) -> None:
@@ -177,19 +159,6 @@ def test_a_gateway_that_may_not_listen_says_so_and_ends(root: Path) -> None:
     )
     assert run.returncode == 1
     assert run.stderr.startswith("error: listening on 0.0.0.0 lets other machines in")
-
-
-def test_a_token_file_is_made_for_its_owner_only_and_used_again(tmp_path: Path) -> None:
-    file = tmp_path / "token"
-    first = find(str(file))
-    assert file.stat().st_mode & 0o777 == 0o600
-    made = file.read_text().strip()
-    assert len(made) == 43
-    # It is in the file, so nobody needs to be shown it.
-    assert first.shown == ""
-    assert find(str(file)) == first
-    assert first.proves(f"Bearer {made}") and first.proves(f"bearer  {made}")
-    assert not first.proves(f"Bearer {made[:-1]}") and not first.proves(f"Basic {made}")
 
 
 def test_it_ends_its_sessions_and_itself_when_told_to(root: Path) -> None:
@@ -236,3 +205,40 @@ async def test_a_session_that_is_not_ours_is_refused(service: Service) -> None:
     async with service.client() as client:
         said = await refused(client, "list_documents", session="made-up")
         assert said.startswith("not_found: there is no session made-up")
+
+
+# ---- tokens of agents ---------------------------------------------------------------------------
+
+
+async def test_a_token_of_one_agent_is_that_agent_whose_sessions_no_other_token_opens(
+    root: Path, tmp_path: Path
+) -> None:
+    first, second, other = ("x" * 42 + each for each in "123")
+    file = tmp_path / "tokens"
+    file.touch(0o600)
+    file.write_text(f"{first} agent=lead\n{other}\n")
+    with http_gateway(root, "--token-file", str(file)) as service:
+        as_lead = replace(service, token=first)
+        as_other = replace(service, token=other)
+        async with as_lead.client(mode=OLD) as client, as_other.client(mode=OLD) as stranger:
+            await called(client, "append_file", path="lead.md", content="1\n")
+            assert await called(stranger, "list_documents", prefix="lead.md") == (
+                "lead.md scratch @1 2B by lead"
+            )
+            # The token is replaced: the agent goes on, and the old one opens nothing.
+            file.write_text(f"{second} agent=lead\n{other}\n")
+            as_lead = replace(service, token=second)
+            async with as_lead.client(mode=NEW) as successor:
+                begun = await successor.call_tool("get_resume_context", {})
+                said = str(begun.content[-1])
+                match = re.search(r'session \\?"([\w-]+)', said)
+                assert match is not None, said
+                handle = match.group(1)
+                given = {"path": "lead.md", "content": "2\n", "session": handle}
+                await called(successor, "append_file", **given)
+        async with as_other.client(mode=NEW) as stranger:
+            said = await refused(stranger, "append_file", **given)
+            assert said.startswith("not_found: there is no session ")
+        with pytest.raises(BaseExceptionGroup):
+            async with replace(service, token=first).client(mode=OLD):
+                pass

@@ -38,8 +38,8 @@ __all__ = ["COMMANDS"]
 @click.option(
     "--token-file",
     metavar="FILE",
-    help="HTTP: the file that holds the token, made if there is none "
-    "(else AGENT_TRACE_MCP_TOKEN, else a new token for this run).",
+    help="HTTP: the file of the tokens, one a line; made with one if there is none, read again when "
+    "it changes (else AGENT_TRACE_MCP_TOKEN, else a new token for this run).",
 )
 @click.option(
     "--allow-host",
@@ -84,21 +84,22 @@ def mcp(
         run(serve_stdio, face.store, face.agent, Profile(profile))
         return
     from agent_trace.gateway.http import TOKEN_VARIABLE, serve_http  # noqa: PLC0415
-    from agent_trace.listening import Place, Token  # noqa: PLC0415
+    from agent_trace.gateway.tokens import Tokens  # noqa: PLC0415
+    from agent_trace.listening import Place  # noqa: PLC0415
 
-    token = Token.find(token_file, TOKEN_VARIABLE)
+    tokens = Tokens.find(token_file, TOKEN_VARIABLE)
 
     def started(address: str) -> None:
         if face.json:
-            emit_json({"url": address, "token": token.shown})
+            emit_json({"url": address, "token": tokens.shown})
             sys.stdout.flush()
             return
         click.echo(f"serving MCP at {address}", err=True)
-        if token.shown:
-            click.echo(f"token for this run: {token.shown}", err=True)
+        if tokens.shown:
+            click.echo(f"token for this run: {tokens.shown}", err=True)
 
     place = Place(host, port, hosts, origins)
-    run(serve_http, face.store, face.agent, Profile(profile), place, token, started)
+    run(serve_http, face.store, face.agent, Profile(profile), place, tokens, started)
 
 
 COMMANDS = {"mcp": mcp}

@@ -127,6 +127,8 @@ class Seat:
         self._final: AgentTraceError | None = None
         self._seen: OrderedDict[str, int] = OrderedDict()
         self._beside: anyio.CancelScope | None = None
+        self.digest = b""
+        """The hash of the token that its client came with last; empty: it needs none."""
         self.users = 0
         """Requests and streams of the client that are under way."""
         self.idle_since = anyio.current_time()
@@ -360,6 +362,12 @@ class Seats:
         seat = self._seats.pop(key, None)
         if seat is not None:
             await seat.leave()
+
+    async def give_up_of(self, digest: bytes) -> None:
+        """End the sessions of all whose last token has this hash."""
+        for key, seat in list(self._seats.items()):
+            if seat.digest == digest:
+                await self.give_up(key)
 
     def _free_one(self) -> None:
         for key, seat in self._seats.items():

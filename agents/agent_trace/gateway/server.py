@@ -54,9 +54,10 @@ from .prompts import PROMPTS, Offer, prompt
 from .resources import TEMPLATES, complete_path, list_resources, read_resource
 from .seats import Client, Seat, Seats
 from .subscriptions import Channel
+from .tokens import Grant
 from .tools import HANDLE, Call, Profile, Tool, Toolbox, failed, new_mark, with_note
 
-__all__ = ["AGENT_HEADER", "INSTRUCTIONS", "SESSION_HEADER", "TOOLS", "Gateway", "seat_key"]
+__all__ = ["AGENT_HEADER", "GRANT", "INSTRUCTIONS", "SESSION_HEADER", "TOOLS", "Gateway", "seat_key"]
 
 Context = ServerRequestContext[Any, Any]
 
@@ -64,6 +65,9 @@ SESSION_HEADER: Final = "mcp-session-id"
 
 AGENT_HEADER: Final = "agent-trace-agent"
 """The HTTP header by which a client's configuration names its agent."""
+
+GRANT: Final = "agent_trace.grant"
+"""Where a request over HTTP carries what its token gives."""
 
 INSTRUCTIONS: Final = """\
 Call get_resume_context first: it says what this project's shared documents are about, what you \
@@ -205,14 +209,25 @@ class Gateway:
         client = (
             Client() if told is None else Client(told.client_info.name, told.client_info.version)
         )
-        headers: Mapping[str, str] = {} if ctx.request is None else ctx.request.headers
-        agent = headers.get(AGENT_HEADER)
         if ctx.request is None:
             return self.seats.take("stdio", client)
-        if begins:
-            return self.seats.take(f"handle {handle}", client, agent)
-        if handle:
-            seat = self.seats.find(f"handle {handle}")
+        grant: Grant = ctx.request.scope[GRANT]
+        seat = self._seat_over_http(ctx, client, grant, handle, begins=begins)
+        seat.digest = grant.digest
+        return seat
+
+    def _seat_over_http(
+        self, ctx: Context, client: Client, grant: Grant, handle: str, *, begins: bool
+    ) -> Seat:
+        assert ctx.request is not None
+        headers: Mapping[str, str] = ctx.request.headers
+        agent = grant.agent or headers.get(AGENT_HEADER)
+        if begins or handle:
+            # To have heard of a session is not enough: it is its principal's.
+            key = f"handle {handle} of {grant.principal}"
+            if begins:
+                return self.seats.take(key, client, agent)
+            seat = self.seats.find(key)
             if seat is None:
                 raise NotFound(
                     f"there is no session {one_line(handle, 40)}; {resuming.BEGIN} without "
@@ -221,7 +236,9 @@ class Gateway:
             return seat
         if ctx.protocol_version in HANDSHAKE_PROTOCOL_VERSIONS:
             return self.seats.take(seat_key(headers.get(SESSION_HEADER, "")), client, agent)
-        return self.seats.take(f"client {client.name} {agent or ''}", client, agent)
+        return self.seats.take(
+            f"client {client.name} {agent or ''} of {grant.principal}", client, agent
+        )
 
     # ---- tools --------------------------------------------------------------------------------
 

@@ -156,7 +156,7 @@ async def serve_web(
         InvalidRequest: the place is open to other machines and the token was not chosen.
         OSError: nothing can be bound there.
     """
-    place.check(token, TOKEN_VARIABLE)
+    place.check(TOKEN_VARIABLE, lasting=token.lasting)
     with place.bind() as listener:
         port = int(listener.getsockname()[1])
         view = WebView(settings, token, place, port, read_only=read_only)
