@@ -256,8 +256,7 @@ async def test_two_windows_of_one_host_are_two_agents_and_a_given_name_is_one_on
             said = await refused(third, "list_documents")
             assert said.startswith("agent_busy: agent some-code is live in session ")
             assert said.endswith(
-                "Next: ask the user to end that session, or to give this client an agent of its own "
-                "name"
+                "Next: ask the user to end that session, or to give this client another name"
             )
         listed = await called(first, "list_documents", prefix="windows/")
     assert [line.split()[-1] for line in listed.splitlines()] == ["some-code", "some-code-2"]

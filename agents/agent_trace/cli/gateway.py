@@ -38,8 +38,8 @@ __all__ = ["COMMANDS"]
 @click.option(
     "--token-file",
     metavar="FILE",
-    help="HTTP: the file of the tokens, one a line; made with one if there is none, read again when "
-    "it changes (else AGENT_TRACE_MCP_TOKEN, else a new token for this run).",
+    help="HTTP: the file of the tokens, one a line; made with one if there is none, read again "
+    "when it changes (else AGENT_TRACE_MCP_TOKEN, else a new token for this run).",
 )
 @click.option(
     "--allow-host",

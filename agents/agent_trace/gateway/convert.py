@@ -190,7 +190,10 @@ _NEXT: Final[tuple[tuple[type[AgentTraceError], str], ...]] = (
     (PermissionDenied, "ask the user to do it or to grant it; do not write it elsewhere"),
     (InvalidPath, "name documents from the store's root, such as notes/plan.md"),
     (TooLarge, "split the document"),
-    (AgentBusy, "ask the user to end that session, or to give this client an agent of its own name"),
+    (
+        AgentBusy,
+        "ask the user to end that session, or to give this client another name",
+    ),
     (TooMany, "end what is not needed, then call again"),
     (SessionError, "only a restart of this MCP server opens a new session; tell the user"),
     (ReadOnlyStore, "tell the user that the disk is full; writes return by themselves"),

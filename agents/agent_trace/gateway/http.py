@@ -21,7 +21,7 @@ from agent_trace_protocol import Unavailable
 from .seats import Seats
 from .server import AGENT_HEADER, GRANT, SESSION_HEADER, Gateway, seat_key
 from .shares import Share
-from .tokens import Grant, Tokens
+from .tokens import Tokens
 from .tools import Profile
 
 __all__ = ["TOKEN_VARIABLE", "Guard", "make_app", "security_of", "serve_http"]

@@ -57,7 +57,15 @@ from .subscriptions import Channel
 from .tokens import Grant
 from .tools import HANDLE, Call, Profile, Tool, Toolbox, failed, new_mark, with_note
 
-__all__ = ["AGENT_HEADER", "GRANT", "INSTRUCTIONS", "SESSION_HEADER", "TOOLS", "Gateway", "seat_key"]
+__all__ = [
+    "AGENT_HEADER",
+    "GRANT",
+    "INSTRUCTIONS",
+    "SESSION_HEADER",
+    "TOOLS",
+    "Gateway",
+    "seat_key",
+]
 
 Context = ServerRequestContext[Any, Any]
 

@@ -1,5 +1,5 @@
-"""What the bearers of one token may ask at once, and how fast. Whoever needs a share of their own is
-given a token of their own.
+"""What the bearers of one token may ask at once, and how fast. Whoever needs a share of
+their own is given a token of their own.
 """
 
 from __future__ import annotations
