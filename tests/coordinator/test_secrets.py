@@ -13,7 +13,12 @@ from typing import Final
 import pytest
 
 from agent_trace_coordinator.core.records import Changed, Violated
-from agent_trace_coordinator.core.secrets import SECRET_RULES, find_secret, find_suspicion
+from agent_trace_coordinator.core.secrets import (
+    SECRET_RULES,
+    find_secret,
+    find_suspicion,
+    may_hold_secret,
+)
 from agent_trace_protocol import Actor, Append, Committed, ErrorCode, Put, Transact
 from support.core import Desk
 
@@ -155,6 +160,21 @@ def test_what_is_called_a_secret_and_looks_random_is_suspected(
 )
 def test_ordinary_settings_are_not_suspected(text: str) -> None:
     assert find_suspicion(text.encode()) == 0
+
+
+def test_nothing_is_found_in_a_text_of_which_it_is_said_that_it_holds_nothing() -> None:
+    # Every text that passes here is not looked through at all.
+    for seed in range(20):
+        for secret in samples(seed).values():
+            assert may_hold_secret(f"key: {secret}\n".encode())
+        assert may_hold_secret(f"token = {draw(seed, _ALNUM, 20)}1a\n".encode())
+    assert not may_hold_secret(b"- [ ] ordinary prose has words of ordinary length\n" * 40)
+
+
+def test_a_key_beside_one_that_was_confirmed_is_told_from_it_by_number() -> None:
+    key = samples(1)["private-key"].encode()
+    assert find_secret(key + b"\n" + key, key + b"\n") is not None
+    assert find_secret(key + b"\nmore\n", key + b"\n") is None
 
 
 def test_a_suspicion_is_told_to_the_writer_once_and_the_write_is_done() -> None:

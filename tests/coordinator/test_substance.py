@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent_trace_coordinator.core.lines import compare
+from agent_trace_coordinator.core.lines import common_ends, compare
 from agent_trace_coordinator.core.quoting import bare, quoted, visible
 from agent_trace_coordinator.core.substance import (
     SUBSTANCE_LENGTH_MAX,
@@ -52,6 +54,29 @@ def test_lines_that_occur_more_than_once_are_counted_one_by_one() -> None:
     found = compare(b"a\na\nb\n", b"a\nc\na\na\n")
 
     assert (found.new, found.old) == ([b"c", b"a"], [b"b"])
+
+
+_PIECES = st.lists(st.sampled_from([b"a", b"b", b"\n", b"\r", b"\r\n", b"cc\n", b"\x80", b"\0"]))
+
+
+@given(_PIECES, _PIECES, _PIECES, _PIECES, st.sampled_from([1, 40]))
+def test_lines_are_compared_as_a_slow_count_of_all_of_them_does(
+    head: list[bytes], before: list[bytes], after: list[bytes], tail: list[bytes], times: int
+) -> None:
+    old = b"".join([*head * times, *before, *tail * times])
+    new = b"".join([*head * times, *after, *tail * times])
+
+    found = compare(old, new)
+
+    there, then = Counter(new.splitlines()), Counter(old.splitlines())
+    assert (Counter(found.new), Counter(found.old)) == (there - then, then - there)
+    first, last = common_ends(old, new)
+    assert old[:first] == new[:first] and old[len(old) - last :] == new[len(new) - last :]
+    for text in (old, new):
+        # What is left of each begins and ends where one of its lines does.
+        assert first + last <= len(text)
+        assert first == 0 or text[first - 1 : first] == b"\n"
+        assert last == 0 or text[: len(text) - last].endswith(b"\n")
 
 
 @given(st.binary(max_size=300), st.binary(max_size=300))

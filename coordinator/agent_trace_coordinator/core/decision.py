@@ -6,8 +6,6 @@ that the state only ever changes through `apply_record`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import msgspec
 
 from agent_trace_protocol import (
@@ -44,7 +42,7 @@ from .lease_guard import Guard
 from .permissions import Forbidden, Verb, deny, effective_type, permit_of
 from .places import check_free
 from .records import Annotation, Change, content_key
-from .secrets import find_secret, find_suspicion, suspicion_notice
+from .secrets import find_secret, find_suspicion, may_hold_secret, suspicion_notice
 from .state import DocumentState, State
 from .texts import check_text
 
@@ -55,20 +53,19 @@ Guarded = (
 )
 
 
-@dataclass(slots=True)
-class Decided:
+class Decided(msgspec.Struct):
     """What a transaction comes to."""
 
-    changes: list[Change] = field(default_factory=list[Change])
-    contents: list[tuple[int, bytes]] = field(default_factory=list[tuple[int, bytes]])
-    annotations: list[Annotation] = field(default_factory=list[Annotation])
+    changes: list[Change] = []
+    contents: list[tuple[int, bytes]] = []
+    annotations: list[Annotation] = []
     draft: int = 0
     """The draft that is accepted by it; 0 if none."""
     violation: int = 0
     """The refused write that is applied by it; 0 if none."""
-    override: dict[str, None] = field(default_factory=dict[str, None])
+    override: dict[str, None] = {}
     """The rules that were overridden, in order."""
-    notices: list[str] = field(default_factory=list[str])
+    notices: list[str] = []
     """What was done and should be looked at, one sentence each."""
 
 
@@ -248,6 +245,8 @@ class Decision:
         if len(content) > limit:
             raise TooLarge(f"{path} would have {len(content)} bytes; the limit is {limit}")
         check_text(path, content)
+        if not may_hold_secret(content):
+            return
         secret = find_secret(content, before)
         if secret is None:
             suspicious = find_suspicion(content, before)

@@ -7,6 +7,7 @@ nor to lie below it: a document is not a folder.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final
 
 from agent_trace_protocol import DocumentType, fold_path
@@ -30,6 +31,8 @@ _LOG_PATH: Final = re.compile(
 )
 
 
+# Asked several times for each operation, of few paths.
+@lru_cache(maxsize=4096)
 def protecting_type(path: str) -> DocumentType | None:
     """Return the type that a path has by what it is: a generated file, registered or not."""
     folded = fold_path(path)

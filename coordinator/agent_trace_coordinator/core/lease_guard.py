@@ -32,20 +32,19 @@ class Guard:
         self._now = now or Now(0.0, 0)
         self._moved: dict[str, set[int]] = {}
         """The leases on single paths that the transaction's moves have changed."""
-        self._lost = next(
-            (
-                token
-                for token in tokens
-                if token not in self._table.by_token
-                or self._table.by_token[token].session != session
-            ),
-            0,
-        )
+        self._lost = 0
+        for token in tokens:
+            lease = self._table.by_token.get(token)
+            if lease is None or lease.session != session:
+                self._lost = token
+                break
         self._foreign: dict[int, LeaseState] = {}
 
     @property
     def warnings(self) -> tuple[LeaseInfo, ...]:
         """The leases of others that were written across, as far as they are only advice."""
+        if not self._foreign:
+            return ()
         return tuple(
             lease_info(self._state, lease, self._now) for _, lease in sorted(self._foreign.items())
         )

@@ -51,7 +51,16 @@ def quoted(text: str, length_max: int) -> str:
     Escapes are not counted, so the result may have up to ten characters for each one.
     """
     # What can not be shown in the end is not looked at.
-    text = cut(_BLANKS.sub(" ", text[: 4 * length_max + 16]).strip(), length_max)
+    text = text[: 4 * length_max + 16]
+    # Every write quotes something, and nearly all of it is plain.
+    if text.isascii() and text.isprintable():
+        if "  " in text:
+            text = _BLANKS.sub(" ", text)
+        text = cut(text.strip(), length_max)
+        if '"' not in text and "\\" not in text:
+            return f'"{text}"'
+    else:
+        text = cut(_BLANKS.sub(" ", text).strip(), length_max)
     return f'"{_TO_QUOTE.sub(_escape, text)}"'
 
 

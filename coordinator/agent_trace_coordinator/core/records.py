@@ -360,6 +360,13 @@ class Entry(msgspec.Struct, frozen=True):
     lost: frozenset[int] = frozenset()
     """Keys of contents that a repair found to be gone; see the table `lost`."""
 
+    @property
+    def content_bytes(self) -> int:
+        """Bytes of the contents."""
+        if len(self.contents) == 1:
+            return len(self.contents[0][1])
+        return sum(len(content) for _, content in self.contents)
+
 
 def record_digests(body: RecordBody) -> dict[int, bytes]:
     """Return the digests of the contents that a record names, by content key."""

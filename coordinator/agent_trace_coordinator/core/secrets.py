@@ -20,6 +20,7 @@ __all__ = [
     "SecretRule",
     "find_secret",
     "find_suspicion",
+    "may_hold_secret",
     "suspicion_notice",
 ]
 
@@ -96,9 +97,12 @@ def _has_long_word(content: bytes) -> bool:
     return _WORD in content.translate(_SHAPE)
 
 
-def _may_hold_one(content: bytes) -> bool:
-    # Every write passes here. Looking for each rule's literals costs four times as much as looking
-    # for a long word, and most prose has none.
+def may_hold_secret(content: bytes) -> bool:
+    """Return whether it is worth while to look for a credential, or what may be one, in a text.
+
+    Every write passes here. Looking for each rule's literals costs four times as much as looking
+    for a long word, and most prose has none.
+    """
     return _has_long_word(content) or any(map(content.__contains__, _WITHOUT_LONG_WORD))
 
 
@@ -107,21 +111,22 @@ def find_secret(content: bytes, before: bytes = b"") -> Finding | None:
 
     What a user let in once does not have to be confirmed again with every later change.
     """
-    if not _may_hold_one(content):
-        return None
     first: tuple[int, str] | None = None
     for rule in SECRET_RULES:
         if not any(literal in content for literal in rule.beginnings):
             continue
-        for match in rule.pattern.finditer(content):
-            if before and match[0] in before:
-                # The line that opens a private key is the same for all keys, so a second key next
-                # to one that was confirmed is told from it by number.
-                if content.count(match[0]) <= before.count(match[0]):
-                    continue
-            if first is None or match.start() < first[0]:
-                first = match.start(), rule.name
-            break
+        found = list(rule.pattern.finditer(content))
+        if not found:
+            continue
+        # The line that opens a private key is the same for all keys, so a second key next to one
+        # that was confirmed is told from it by number.
+        known = Counter(match[0] for match in rule.pattern.finditer(before))
+        there = Counter(match[0] for match in found)
+        for match in found:
+            if there[match[0]] > known[match[0]]:
+                if first is None or match.start() < first[0]:
+                    first = match.start(), rule.name
+                break
     if first is None:
         return None
     return Finding(first[1], content.count(b"\n", 0, first[0]) + 1)
@@ -145,12 +150,13 @@ _ENTROPY_MIN: Final = 3.2
 
 def find_suspicion(content: bytes, before: bytes = b"") -> int:
     """Return the first line, from 1, on which something called a secret has a value that looks
-    random and is not in `before` already; 0 if there is none."""
+    random and is not a value in `before` already; 0 if there is none."""
     if not _has_long_word(content):
         return 0
+    known = frozenset(_VALUE.findall(before))
     for match in _VALUE.finditer(content):
         value = match[1]
-        if before and value in before:
+        if value in known:
             continue
         start = max(content.rfind(b"\n", 0, match.start()) + 1, match.start() - _NAME_BYTES)
         if (

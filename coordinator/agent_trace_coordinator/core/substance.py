@@ -33,10 +33,16 @@ PARTS_MAX: Final = 3
 FORM_LENGTH_MAX: Final = 64
 """Bytes of a line within which its form shows."""
 
+LINE_LENGTH_MAX: Final = 1000
+"""Bytes of a line that are looked at."""
+
 EXCERPT_LENGTH_MAX: Final = 48
 """Characters of a text that are quoted."""
 
-_BOX: Final = re.compile(rb"\s{0,40}(?:[-*+]|\d{1,9}[.)]) {1,4}\[([ xX])\](?:\s+(.*))?")
+_BOX: Final = re.compile(rb"\s{0,40}(?:[-*+]|\d{1,9}[.)]) {1,4}\[([ xX])\](?=\s|\Z)")
+_PLAIN_BOXES: Final = {b"- [ ] ": True, b"- [x] ": False}
+"""How nearly all boxes are written, and whether they are open; no pattern is needed for these."""
+
 _HEADING: Final = re.compile(rb" {0,3}#{1,6}[ \t]+(\S.*)")
 _KEYED: Final = re.compile(
     rb"[\s>*_+-]{0,8}(decision|decided|blocker|question|constraint|status|phase|current phase|"
@@ -71,7 +77,7 @@ def substance_of_text(content: bytes) -> str:
     first = headings[0] if headings else next((each for each in lines if each.strip()), b"")
     if first:
         parts.append(("", first))
-    count = sum(mark == b" " for mark, _ in boxes)
+    count = sum(open for open, _ in boxes)
     if count:
         parts.append((f"{count} open item{'s' * (count > 1)}", b""))
     return _join(parts)
@@ -107,44 +113,52 @@ def _telling(added: list[bytes], removed: list[bytes]) -> list[_Part]:
     """Return what the lines tell that mean something by their form."""
     old_boxes, old_headings, old_keys = _forms(removed)
     boxes, headings, keys = _forms(added)
-    was = {text: mark for mark, text in old_boxes}
-    now = {text: mark for mark, text in boxes}
     # What was checked off or set is told before what was only added, and that before what is gone.
     parts: list[_Part] = []
     new: list[_Part] = []
     gone: list[_Part] = []
-    for mark, text in boxes:
-        before = was.get(text)
-        if before is None:
-            new.append(("added open item" if mark == b" " else "added done item", text))
-        elif (before == b" ") != (mark == b" "):
-            parts.append(("reopened" if mark == b" " else "checked off", text))
-    gone += [("removed item", text) for _, text in old_boxes if text not in now]
+    if boxes or old_boxes:
+        was = {text: open for open, text in old_boxes}
+        now = {text for _, text in boxes}
+        for open, text in boxes:
+            before = was.get(text)
+            if before is None:
+                new.append(("added open item" if open else "added done item", text))
+            elif before is not open:
+                parts.append(("reopened" if open else "checked off", text))
+        gone = [("removed item", text) for _, text in old_boxes if text not in now]
     for key, text in keys:
         if key in _SET:
             parts.append((f"set {key} to", text))
         elif (key, text) not in old_keys:
             parts.append((f"noted {key}", text))
-    new_keys = {key for key, _ in keys}
-    gone += [(f"removed {key}", text) for key, text in old_keys if key not in new_keys]
-    new += [("added section", each) for each in headings if each not in old_headings]
-    gone += [("removed section", each) for each in old_headings if each not in headings]
+    if old_keys:
+        new_keys = {key for key, _ in keys}
+        gone += [(f"removed {key}", text) for key, text in old_keys if key not in new_keys]
+    if headings or old_headings:
+        new += [("added section", each) for each in headings if each not in old_headings]
+        gone += [("removed section", each) for each in old_headings if each not in headings]
     return [*parts, *new, *gone]
 
 
 def _forms(
     lines: list[bytes],
-) -> tuple[list[tuple[bytes, bytes]], list[bytes], list[tuple[str, bytes]]]:
-    boxes: list[tuple[bytes, bytes]] = []
+) -> tuple[list[tuple[bool, bytes]], list[bytes], list[tuple[str, bytes]]]:
+    """Return the boxes, each with whether it is open, the headings and the keyed lines."""
+    boxes: list[tuple[bool, bytes]] = []
     headings: list[bytes] = []
     keys: list[tuple[str, bytes]] = []
     for line in lines:
+        plain = _PLAIN_BOXES.get(line[:6])
+        if plain is not None:
+            boxes.append((plain, line[6:LINE_LENGTH_MAX].strip()))
+            continue
         start = line[:FORM_LENGTH_MAX]
-        if b"[" in start and (found := _BOX.fullmatch(line[:1000])) is not None:
-            boxes.append((found[1].lower(), (found[2] or b"").strip()))
-        elif b"#" in start and (found := _HEADING.match(line[:1000])) is not None:
+        if b"[" in start and (found := _BOX.match(line)) is not None:
+            boxes.append((found[1] == b" ", line[found.end() : LINE_LENGTH_MAX].strip()))
+        elif b"#" in start and (found := _HEADING.match(line[:LINE_LENGTH_MAX])) is not None:
             headings.append(found[1].rstrip(b"# \t"))
-        elif b":" in start and (found := _KEYED.match(line[:1000])) is not None:
+        elif b":" in start and (found := _KEYED.match(line[:LINE_LENGTH_MAX])) is not None:
             keys.append((found[1].decode().lower(), found[2].rstrip(b"*_ ")))
     return boxes, headings, keys
 

@@ -107,7 +107,7 @@ class GitStage:
         """Take durable operations, in order."""
         for entry in batch:
             self._window.append(entry)
-            self._window_bytes += sum(len(content) for _, content in entry.contents)
+            self._window_bytes += entry.content_bytes
         self.durable_seq = batch[-1].record.seq
         self._added.append((self.durable_seq, time.monotonic()))
         if self._window_bytes > WINDOW_BYTES_MAX:
@@ -240,7 +240,7 @@ class GitStage:
 
     def _forget_first(self) -> Entry:
         entry = self._window.popleft()
-        self._window_bytes -= sum(len(content) for _, content in entry.contents)
+        self._window_bytes -= entry.content_bytes
         return entry
 
     def _drop_window(self) -> None:

@@ -76,7 +76,7 @@ class JournalStage:
         self._pending.append(entry)
         if self._idle.is_set():
             self._idle = anyio.Event()
-        self.pending_bytes += sum(len(content) for _, content in entry.contents)
+        self.pending_bytes += entry.content_bytes
         self._wake.set()
 
     def note_commits(self, commits: list[tuple[int, str]]) -> None:
@@ -144,7 +144,7 @@ class JournalStage:
         size = count = 0
         for entry in self._pending:
             count += 1
-            size += sum(len(content) for _, content in entry.contents)
+            size += entry.content_bytes
             if count == BATCH_RECORDS_MAX or size >= BATCH_BYTES_MAX:
                 break
         batch, self._pending = self._pending[:count], self._pending[count:]

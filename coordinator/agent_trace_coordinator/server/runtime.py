@@ -7,12 +7,10 @@ the order law as the shell sees it.
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass
 from functools import partial
-from typing import Final, Protocol, assert_never
+from typing import Final, NamedTuple, Protocol, assert_never
 
 import anyio
 import msgspec
@@ -131,8 +129,7 @@ class Sender(Protocol):
 _Query = AnswerQuery | AnswerSearch | AnswerSessions | AnswerStatus | AnswerDrafts
 
 
-@dataclass(slots=True, frozen=True)
-class _Held:
+class _Held(NamedTuple):
     """What is to be done for a request once an operation is durable."""
 
     peer: bytes
@@ -328,7 +325,8 @@ class Runtime:
         credential: Credential | None,
     ) -> list[Effect]:
         fingerprint = b""
-        self._asked_at = self._clock().monotonic
+        now = self._clock()
+        self._asked_at = now.monotonic
         if isinstance(request, RECORDED_REQUESTS):
             fingerprint = request_fingerprint(body)
         elif isinstance(request, Open) and self._read_only:
@@ -343,9 +341,9 @@ class Runtime:
             if facts.previous is None:
                 self._check_takes(session, request, peer)
             if self._read_only:
-                facts = dataclasses.replace(facts, takes_writes=False)
+                facts = msgspec.structs.replace(facts, takes_writes=False)
             received = Received(session, number, fingerprint, request, facts, peer, credential)
-            return step(self._state, received, self._clock())
+            return step(self._state, received, now)
         except AgentTraceError:
             raise
         except Exception as error:  # top level: a fault must not end the service

@@ -43,7 +43,7 @@ class Shares:
         """An operation that came by a connection waits for the disk from now on."""
         if not peer:
             return
-        size = sum(len(content) for _, content in entry.contents)
+        size = entry.content_bytes
         self._owners[entry.record.seq] = peer, size
         count, total = self._waiting.get(peer, (0, 0))
         self._waiting[peer] = count + 1, total + size
