@@ -9,6 +9,7 @@ else is ours.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from itertools import islice
 from typing import Final
 
@@ -80,6 +81,8 @@ def told(entry: LogEntry) -> str:
     return f"{inert(entry.message)}; {did}" if entry.message else did
 
 
+# A busy store tells of few paths, and of few different seconds, again and again.
+@lru_cache(maxsize=4096)
 def path_code(path: str) -> str:
     """Return a path as a code span."""
     return f"`{bare(path, PATH_LENGTH_MAX).replace('`', chr(39))}`"
@@ -87,8 +90,13 @@ def path_code(path: str) -> str:
 
 def stamp(time_ms: int) -> str:
     """Return a time as the generated documents write it: UTC, to the second."""
+    return _stamp(time_ms // 1000)
+
+
+@lru_cache(maxsize=256)
+def _stamp(time_seconds: int) -> str:
     # Written out: the core reads no clock and no time zone, and needs no library for this.
-    days, seconds = divmod(time_ms // 1000, 86_400)
+    days, seconds = divmod(time_seconds, 86_400)
     # Days to a date of the proleptic Gregorian calendar, by eras of 400 years.
     days += 719_468
     era, day_of_era = divmod(days, 146_097)

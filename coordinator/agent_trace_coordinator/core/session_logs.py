@@ -67,7 +67,10 @@ def log_parts(state: State) -> list[LogPart]:
                 continue
         else:
             log.worth = True
-        log.lines += _lines_of(record)
+        lines = state.trace.log_lines.get(record.seq)
+        if lines is None:
+            lines = state.trace.log_lines[record.seq] = _lines_of(record)
+        log.lines += lines
     parts: list[LogPart] = []
     for log in logs.values():
         number = _last_part(state, log)

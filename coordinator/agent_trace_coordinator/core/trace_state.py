@@ -76,6 +76,9 @@ class TraceState:
 
     fresh: deque[Record] = field(default_factory=deque[Record])
     """The records that no generated document tells of, oldest first."""
+    log_lines: dict[int, list[str]] = field(default_factory=dict[int, list[str]])
+    """What session logs say of fresh records, by seq, once that was asked for: it is asked for
+    several times before it is written."""
     left_out: int = 0
     """Records that would be among them, were there not too many."""
     recent: deque[Record] = field(default_factory=lambda: deque[Record](maxlen=RECENT_RECORDS_MAX))
@@ -124,7 +127,7 @@ class TraceState:
         if isinstance(body, (Changed, Drafted, Violated)):
             self.recent.append(record)
         if len(self.fresh) == FRESH_RECORDS_MAX:
-            self.fresh.popleft()
+            self.log_lines.pop(self.fresh.popleft().seq, None)
             self.left_out += 1
         self.fresh.append(record)
 
@@ -148,6 +151,7 @@ class TraceState:
             if isinstance(record.body, SessionClosed):
                 self.opened.pop(record.session, None)
         self.fresh.clear()
+        self.log_lines.clear()
         self.left_out = 0
 
 
