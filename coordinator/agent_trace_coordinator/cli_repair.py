@@ -129,7 +129,8 @@ def doctor(store: Path | None, as_json: bool) -> None:
             click.echo("nothing is wrong")
             return 0
         fixable = sum(bool(each.fix) for each in found.findings)
-        click.echo(f"{len(found.findings)} things are wrong", err=True)
+        count = len(found.findings)
+        click.echo("1 thing is wrong" if count == 1 else f"{count} things are wrong", err=True)
         if fixable:
             stop = "agent-trace stop, then " if found.served else ""
             click.echo(f"hint: {stop}agent-trace repair", err=True)

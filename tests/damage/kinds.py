@@ -9,6 +9,7 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
+from agent_trace_coordinator.storage.journal import Journal
 from damage.original import STORE, Original
 
 __all__ = ["BOTH", "KINDS", "Damage"]
@@ -72,6 +73,17 @@ def journal_gone(root: Path, random: Random, original: Original) -> str:
     for name in ("state.db", "state.db-wal", "state.db-shm"):
         (root / STORE / name).unlink(missing_ok=True)
     return "removed state.db"
+
+
+def journal_begun_anew(root: Path, random: Random, original: Original) -> str:
+    journal_gone(root, random, original)
+    if random.random() < 0.5:
+        (root / STORE / "state.db").touch()
+        return "emptied state.db"
+    journal = Journal(root / STORE / "state.db")
+    journal.begin_life()
+    journal.close()
+    return "put a new store's in the place of state.db"
 
 
 def journal_flipped(root: Path, random: Random, original: Original) -> str:
@@ -204,6 +216,7 @@ _ONE: Final[dict[str, tuple[Damage, ...]]] = {
     each.__name__: (each,)
     for each in (
         journal_gone,
+        journal_begun_anew,
         journal_flipped,
         journal_cut,
         journal_overwritten,

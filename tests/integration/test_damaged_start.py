@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import sqlite3
 from contextlib import closing
@@ -9,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from agent_trace_coordinator.repair.examine import look
+from agent_trace_coordinator.repair.mend import repair
+from agent_trace_coordinator.storage.store import Store, create_store
 from agent_trace_protocol import AcquireLease, Actor, Append, Durability, Put, Transact, Unlock
 from damage.original import copy_store
 from support.coordinator import Coordinator, Peer, running
@@ -90,3 +94,39 @@ def test_a_start_on_rows_that_contradict_each_other_says_what_helps(tmp_path: Pa
     assert "Traceback" not in said
     assert "error: state.db contradicts itself" in said
     assert "hint: see what is wrong with: agent-trace doctor" in said
+
+
+def nothing(*_: object) -> None:
+    """Tell nobody."""
+
+
+def test_a_store_that_lost_its_journal_does_not_begin_anew(tmp_path: Path) -> None:
+    root = tmp_path / "store"
+    with running(root) as coordinator, Peer(coordinator.endpoint).opened() as peer:
+        peer.do(Put("a.md", b"one\n"), durability=Durability.GIT)
+        assert coordinator.end() == 0
+    (root / STATE).unlink()
+    assert "error: state.db is missing, but git has a history" in said_instead_of_serving(root)
+    # What a coordinator would make there hides from nobody that there was more.
+    assert not (root / STATE).exists()
+    (root / STATE).touch()
+    assert "error: state.db is empty, but git has a history" in said_instead_of_serving(root)
+
+    shutil.rmtree(root / ".agent-trace" / "repo")
+    log = root / f"{STATE}-wal"
+    log.write_bytes(b"what was in it")
+    assert "its write-ahead log is there" in said_instead_of_serving(root)
+    log.unlink()
+    said = said_instead_of_serving(root)
+    assert "manifest.toml lists 1 document, and git has no history either" in said
+    outcome = repair(Store(root), nothing, lambda seen, losses: True)
+    assert [loss.what for loss in outcome.losses] == [
+        "the documents that manifest.toml lists: a.md"
+    ]
+    assert (root / outcome.kept_as / "manifest.toml").is_file()
+    assert outcome.healthy and said_instead_of_serving(root) == ""
+
+
+def test_nothing_is_wrong_with_a_store_that_was_just_made(tmp_path: Path) -> None:
+    create_store(tmp_path)
+    assert look(Store(tmp_path), nothing, served=False).findings == []

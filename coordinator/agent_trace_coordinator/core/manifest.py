@@ -7,6 +7,7 @@ is, and it shows only what is durable.
 
 from __future__ import annotations
 
+import contextlib
 from typing import Final
 
 import msgspec
@@ -16,13 +17,15 @@ from agent_trace_protocol import Action
 from .records import Annotation, Change, Changed, Record
 from .state import State
 
-__all__ = ["Manifest", "render"]
+__all__ = ["Manifest", "listed_paths", "render"]
 
 _HEAD: Final = """\
 # The documents of this store: what each is, and what stands beside it. The coordinator writes this
 # file and never reads it: changing or deleting it changes no document. `agent-trace ls` shows the
 # same, fresher; `agent-trace tag`, `describe` and `reclassify` change it.
 """
+
+_PATH: Final = "path = "
 
 _SHOWN: Final = frozenset(
     {Action.CREATE, Action.MOVE, Action.RESTORE, Action.RECLASSIFY, Action.ANNOTATE}
@@ -68,7 +71,7 @@ class Manifest:
         lines = [
             "\n[[document]]\n",
             f"id = {id}\n",
-            f"path = {_value(path)}\n",
+            f"{_PATH}{_value(path)}\n",
             f"type = {_value(str(type))}\n",
         ]
         if annotation.tags:
@@ -85,6 +88,17 @@ class Manifest:
 def render(parts: list[tuple[str, str]]) -> str:
     """Return the text of the file, ordered by path. Pure; may run in another thread."""
     return _HEAD + "".join(text for _, text in sorted(parts))
+
+
+def listed_paths(text: str) -> list[str]:
+    """Return the paths that the text of such a file names, of whole and of broken ones: they are
+    for people, who look for what was lost."""
+    paths: list[str] = []
+    for line in text.splitlines():
+        if line.startswith(_PATH):
+            with contextlib.suppress(msgspec.MsgspecError):
+                paths.append(msgspec.json.decode(line.removeprefix(_PATH), type=str))
+    return paths
 
 
 def _value(value: object) -> str:

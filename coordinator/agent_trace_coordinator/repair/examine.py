@@ -23,6 +23,11 @@ import msgspec
 from agent_trace_coordinator.core.records import content_digest
 from agent_trace_coordinator.core.state import State
 from agent_trace_coordinator.errors import StoreInvalid
+from agent_trace_coordinator.storage.beginnings import (
+    has_journal,
+    listed_documents,
+    signs_of_life,
+)
 from agent_trace_coordinator.storage.git_check import GitReport, branch_tip, check_git
 from agent_trace_coordinator.storage.index import Index
 from agent_trace_coordinator.storage.journal_check import JournalReport, check_journal
@@ -88,6 +93,9 @@ def look(store: Store, tell: Tell, *, served: bool) -> Look:
             served=served,
         )
     report = seen.journal
+    if not has_journal(store.state_db) and not signs_of_life(store):
+        # The first start makes it.
+        report.problems = []
     seen.checked.append(
         f"journal: {report.operations} operations, {report.contents} contents, "
         f"{report.lost} lost before"
@@ -102,6 +110,8 @@ def look(store: Store, tell: Tell, *, served: bool) -> Look:
             add(finding)
         for finding in _kept_texts(store, report.state, served=served):
             add(finding)
+    for finding in _forgotten(store, report):
+        add(finding)
     for finding in (*_mirrors(store), *_rights(store), *_machine(store)):
         add(finding)
     if not served:
@@ -176,8 +186,11 @@ def _check_git(seen: Look, tip: str | None) -> GitReport:
     if seen.served:
         report.frame = [line for line in report.frame if "lock" not in line]
     if journal.operations == 0:
-        # The first start makes it.
-        report.problems = []
+        report.problems, report.frame = [], []
+        if not journal.problems and branch_tip(store.repo):
+            what = "git has a history, and state.db has no operation"
+            report.problems.append(what)
+            seen.findings.append(Finding(Area.GIT, what, "take all operations from git"))
         return report
     behind = journal.operations - report.seq
     if not report.problems and behind and not journal.problems:
@@ -240,6 +253,18 @@ def _kept_texts(store: Store, state: State, *, served: bool) -> Iterator[Finding
             Area.DRAFTS,
             f"files of drafts are missing, changed or open to others: {_named(drafts)}",
             "write them again",
+        )
+
+
+def _forgotten(store: Store, journal: JournalReport) -> Iterator[Finding]:
+    """Journal and git are gone, or new, and something tells of documents."""
+    if journal.operations or branch_tip(store.repo):
+        return
+    if listed := listed_documents(store):
+        yield Finding(
+            Area.MIRRORS,
+            f"manifest.toml lists documents that neither state.db nor git knows: {_named(listed)}",
+            "put it aside; what still lies in the store is added again with `init --scan`",
         )
 
 

@@ -22,6 +22,7 @@ import msgspec
 
 from agent_trace_coordinator.core.state import State
 from agent_trace_coordinator.errors import CorruptStore, GitFailed, StoreInvalid
+from agent_trace_coordinator.storage.beginnings import listed_documents
 from agent_trace_coordinator.storage.git import GitHistory
 from agent_trace_coordinator.storage.git_check import check_git
 from agent_trace_coordinator.storage.git_recovery import sync_directory, write_file
@@ -153,6 +154,10 @@ class _Work:
                 raise CorruptStore(f"the new state.db is not whole: {made.problems[0]}")
             signs = sources.signs_after(rebuilt.operations, made.commits)
         losses = rebuilt.losses
+        listed = [] if rebuilt.operations else listed_documents(self._store)
+        if listed:
+            what = f"the documents that manifest.toml lists: {', '.join(listed)}"
+            losses = [*losses, Loss(what, ())]
         if signs:
             what = f"what came after operation {rebuilt.operations}, if anything did: "
             losses = [*losses, Loss(what + "; ".join(signs), ())]

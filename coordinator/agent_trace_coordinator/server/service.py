@@ -31,6 +31,7 @@ from agent_trace_coordinator.core.manifest import Manifest
 from agent_trace_coordinator.core.records import Entry
 from agent_trace_coordinator.core.state import Rules, State
 from agent_trace_coordinator.errors import CorruptStore, JournalFailed, JournalFull
+from agent_trace_coordinator.storage.beginnings import check_beginning
 from agent_trace_coordinator.storage.drafts import DraftFiles
 from agent_trace_coordinator.storage.git import GitHistory
 from agent_trace_coordinator.storage.history_index import HistoryIndex
@@ -193,6 +194,7 @@ def _serve(
         # Refused before anything else is done: nothing of the rest would make it right.
         tcp = listen_address(config.listen, anywhere=config.listen_any)
         server_keys = required_keys(ring)
+    check_beginning(store)
     journal = Journal(store.state_db)
     stack.callback(journal.close)
     rules = Rules(
