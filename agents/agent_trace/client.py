@@ -28,7 +28,6 @@ from agent_trace_protocol import (
 )
 from agent_trace_protocol.limits import SESSION_KEY_BYTES, TEXT_FIELD_LENGTH_MAX
 
-from .calls.documents import Documents
 from .calls.drafts import Drafting
 from .calls.following import Following
 from .calls.history import History
@@ -37,6 +36,7 @@ from .calls.overview import Overview
 from .calls.reading import Reading
 from .calls.resuming import Resuming
 from .calls.rights import Rights
+from .calls.scanning import Scanning
 from .calls.search import Searching
 from .calls.trace import Trace
 from .config import Settings, find_identity, find_target
@@ -48,7 +48,7 @@ __all__ = ["Agent", "connect", "connect_with", "new_key"]
 
 
 class Agent(
-    Documents,
+    Scanning,
     Drafting,
     History,
     Leasing,

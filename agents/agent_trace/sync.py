@@ -134,6 +134,7 @@ class SyncAgent:
     blame = _blocking(Agent.blame)
     snapshot = _blocking(Agent.snapshot)
     trace_page = _blocking(Agent.trace_page)
+    scan = _blocking(Agent.scan)
     export = _blocking(Agent.export)
     export_json = _blocking(Agent.export_json)
     export_traces = _blocking(Agent.export_traces)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -73,6 +74,14 @@ def _said(text: str) -> str:
     return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)
 
 
+def _say(line: str) -> None:
+    """Print a line of what is being done; it is done all the same if nobody reads on."""
+    try:
+        click.echo(line)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _named(store: Path | None) -> Path:
     return find_store((store or Path.cwd()).absolute())
 
@@ -83,6 +92,10 @@ def _ending(work: Callable[[], int], progress: Progress, as_json: bool) -> None:
 
     try:
         code = work()
+    except BrokenPipeError:
+        # The reader of our output has seen enough; whoever runs commands knows how that ends.
+        progress.clear()
+        raise
     except (AgentTraceError, OSError) as error:
         progress.clear()
         message, hint = explain(error)
@@ -164,10 +177,10 @@ def repair(store: Path | None, dry_run: bool, yes: bool, as_json: bool) -> None:
             progress.clear()
             if not as_json:
                 for finding in seen.findings:
-                    click.echo(f"wrong: {finding.area}: {_said(finding.what)}")
-                    click.echo(f"       {finding.fix or 'left as it is'}")
+                    _say(f"wrong: {finding.area}: {_said(finding.what)}")
+                    _say(f"       {finding.fix or 'left as it is'}")
                 for loss in losses:
-                    click.echo(f"lost:  {_said(loss.what)}")
+                    _say(f"lost:  {_said(loss.what)}")
             if dry_run:
                 return False
             if yes:

@@ -178,7 +178,6 @@ def test_a_command_that_does_not_exist_is_a_wrong_use() -> None:
     assert (result.exit_code, result.stdout) == (2, "")
     assert "No such command 'frobnicate'" in result.stderr
     assert "Did you mean sessions?" in _run("sesions").stderr
-    assert "agent-trace add plan 'my plan.md'" in _run("add", "my plan.md").stderr
 
 
 def test_without_a_command_the_help_is_shown_as_a_wrong_use() -> None:
@@ -404,8 +403,8 @@ def test_a_conflict_shows_the_change_and_how_to_keep_both(endpoint: str) -> None
         ),
         (
             "file.md",
-            "agent-trace add plan file.md makes the file a document, a plan (or scratch, "
-            "reference); else choose another path, or move the file away",
+            "agent-trace add file.md makes the file a document; else choose another path, or move "
+            "the file away",
         ),
         (
             "taken.md",

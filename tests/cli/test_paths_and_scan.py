@@ -10,10 +10,10 @@ import pytest
 
 from agent_trace.cli.face import Face
 from agent_trace.cli.kept import open_kept
-from agent_trace.cli.reading import split_revision
-from agent_trace.cli.scan import Found, Skipped, guess_type, scan
+from agent_trace.cli.revisions import split_revision
 from agent_trace.client import new_key
 from agent_trace.config import Identity
+from agent_trace.scanning import Found, Skipped, guess_type, scan
 from agent_trace_protocol import Actor, AgentName, DocumentType, InvalidPath
 from agent_trace_protocol.layout import CONFIG_FILE, SESSIONS_DIRECTORY
 

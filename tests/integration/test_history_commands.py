@@ -7,6 +7,7 @@ import re
 import tomllib
 from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -40,11 +41,61 @@ class Run:
         assert result.exit_code == code, result.output
         return result
 
-    def json(self, *arguments: str) -> object:
+    def json(self, *arguments: str) -> Any:
         return json.loads(self(*arguments, "--json").stdout)
 
     def lines(self, *arguments: str) -> list[dict[str, object]]:
         return [json.loads(line) for line in self(*arguments, "--json").stdout.splitlines()]
+
+
+def test_a_revision_is_named_in_every_way_that_people_try(root: Path, run: Run) -> None:
+    run("write", "forms.md", "--text", "one\ntwo")
+    run("append", "forms.md", "--text", "three")
+    for command in ("read", "show"):
+        forms = [("forms.md@1",), ("forms.md", "1"), ("forms.md", "--revision", "1")]
+        first, *others = [run(command, *form).stdout for form in forms]
+        assert first.endswith("one\ntwo\n") and others == [first, first]
+    change = run("diff", "forms.md", "1", "2").stdout
+    assert change.endswith("+three\n")
+    for form in (("forms.md@1", "forms.md@2"), ("forms.md", "1..2"), ("forms.md@1..2",)):
+        assert run("diff", *form).stdout == change
+    assert run("diff", "forms.md@1").stdout == change
+    lines = run("blame", "forms.md", "-L", "2,3").stdout
+    assert run("blame", "forms.md:2-3").stdout == run("blame", "forms.md:2,").stdout == lines
+    assert run("blame", "forms.md@1:2").stdout == run("blame", "forms.md", "1", "-L", "2").stdout
+    assert run("restore", "forms.md", "1").stdout.startswith("restore forms.md@3")
+
+    for arguments, said in (
+        (("read", "forms.md@1", "2"), "name the revision once"),
+        (("show", "forms.md", "1", "--revision", "1"), "name the revision once"),
+        (("read", "forms.md@0"), "revisions count from 1: forms.md@1 is the first"),
+        (("diff", "forms.md", "other.md"), "'other.md' is no revision of forms.md"),
+        (("diff", "forms.md@1..2", "forms.md@2"), "two revisions are compared"),
+        (("blame", "forms.md:1", "-L", "2"), "name the lines once"),
+        (("restore", "forms.md"), "say which revision: forms.md@N"),
+    ):
+        assert said in run(*arguments, code=2).stderr
+    assert "PATH@N, for revision N, is for read" in run("info", "forms.md@1", code=1).stderr
+
+
+def test_add_says_what_it_took_each_file_for(root: Path, run: Run) -> None:
+    (root / "todo.md").write_text("- [ ] one\n")
+    (root / "law.md").write_text("---\ntype: reference\n---\nlaw\n")
+    (root / "word.md").write_text("---\ntype: reference\n---\nword\n")
+    added = run("add", "todo.md", "law.md")
+    assert "todo.md was taken for a plan (name)" in added.stderr
+    assert "law.md was taken for a reference (front matter)" in added.stderr
+    assert [run.json("info", path)["document"]["type"] for path in ("todo.md", "law.md")] == [
+        "plan",
+        "reference",
+    ]
+    # An agent may not register one: a guess must not become a refused write.
+    assert "a scratch (agents add no others)" in run("add", "word.md", "--agent", "bo").stderr
+    assert run("add", "todo.md", code=1).stderr.count("\n") < 4
+    assert "agent-trace add ./plan" in run("add", "plan", code=2).stderr
+    (root / "named.md").write_text("n\n")
+    run("add", "named.md", "--type", "plan")
+    assert run.json("info", "named.md")["document"]["type"] == "plan"
 
 
 def test_diff_shows_the_last_change_and_what_lies_on_the_disk(root: Path, run: Run) -> None:
@@ -75,7 +126,7 @@ def test_the_store_and_a_document_are_shown_as_they_were(run: Run) -> None:
     run("write", "then.md", "--text", "two")
     run("mv", "then.md", "now.md")
     listed = run("show", "--at", seq).stdout
-    assert re.search(r"^then\.md  +scratch  1 ", listed, re.MULTILINE) and "now.md" not in listed
+    assert re.search(r"^then\.md  +scratch  +1 ", listed, re.MULTILINE) and "now.md" not in listed
     assert run("show", "then.md", "--at", seq).stdout == "one\n"
     assert f"as of operation {seq}" in run("show", "now.md", "--at", seq, code=1).stderr
     assert "is no moment" in run("show", "--at", "soon", code=2).stderr

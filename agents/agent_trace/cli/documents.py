@@ -14,7 +14,9 @@ import click
 
 from agent_trace.client import Agent
 from agent_trace.results import Written
+from agent_trace.scanning import guess_file_type
 from agent_trace_protocol import (
+    Actor,
     Add,
     Delete,
     DocumentType,
@@ -32,7 +34,8 @@ from .face import (
     pass_face,
 )
 from .failures import hinting
-from .reading import split_revision
+from .output import emit_note
+from .revisions import number_argument, revision_option, which_revision
 from .written import run_one, run_writing
 
 __all__ = ["COMMANDS"]
@@ -40,6 +43,7 @@ __all__ = ["COMMANDS"]
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 _TYPES = [each.value for each in DocumentType]
+_AGENTS_TYPES = (DocumentType.PLAN, DocumentType.SCRATCH)
 _if_revision = click.option(
     "--if-revision",
     type=click.IntRange(min=0),
@@ -87,35 +91,37 @@ def _content(text: str | None, file: BinaryIO | None) -> bytes:
     return content
 
 
-def _leading_type(context: click.Context, parameter: click.Parameter, value: str) -> str:
-    """Refuse a path in the type's place with the whole command that was meant."""
-    if value not in _TYPES:
-        path = shlex.quote(value)
-        raise click.UsageError(
-            f"{value!r} is no type; the type comes first: agent-trace add plan {path} "
-            f"(or {', '.join(each for each in _TYPES if each != 'plan')})",
-            context,
-        )
-    return value
-
-
 @click.command()
-@click.argument("kind", metavar="TYPE", callback=_leading_type)
-@click.argument("files", nargs=-1, required=True)
+@click.argument("words", metavar="[TYPE] FILE...", nargs=-1, required=True)
+@click.option("--type", "kind", type=click.Choice(_TYPES), help="The same as TYPE.")
 @durability_option
 @message_option
 @global_options
 @pass_face
-def add(face: Face, kind: str, files: tuple[str, ...], durability: str, message: str) -> None:
+def add(
+    face: Face, words: tuple[str, ...], kind: str | None, durability: str, message: str
+) -> None:
     """Make files that lie in the store documents.
 
-    All FILES become documents of TYPE, or none does.
+    All FILES become documents of TYPE (plan, context, log, reference, scratch), or none does.
+    Without TYPE, each file's front matter, name and folder decide, and it is said what they did.
     """
+    files = words
+    if kind is None and words[0] in _TYPES:
+        kind, files = words[0], words[1:]
+    if not files:
+        raise click.UsageError(
+            f"name the files: agent-trace add {kind} FILE; if {kind} is one: "
+            f"agent-trace add ./{kind}"
+        )
     if len(files) > OPERATIONS_MAX:
         raise click.UsageError(
             f"add at most {OPERATIONS_MAX} files at once, or a whole folder with init --scan"
         )
-    operations = [Add(face.document_path(file), DocumentType(kind)) for file in files]
+    paths = [face.document_path(file) for file in files]
+    guesses = [] if kind else _guesses(face, paths)
+    types = [DocumentType(kind)] * len(paths) if kind else [type for type, _ in guesses]
+    operations = [Add(path, type) for path, type in zip(paths, types, strict=True)]
 
     async def work(agent: Agent) -> Sequence[Written]:
         done = await agent.transact(operations, durability=durability, message=message)
@@ -125,6 +131,23 @@ def add(face: Face, kind: str, files: tuple[str, ...], durability: str, message:
         NotFound, "put the file there first, or make the document with: agent-trace write"
     ):
         run_writing(face, durability, work)
+    for path, (type, why) in zip(paths, guesses, strict=False):
+        emit_note(
+            f"{face.path_here(path)} was taken for a {type.value} ({why}); to change it: "
+            f"agent-trace reclassify {face.typed_path(path)} TYPE"
+        )
+
+
+def _guesses(face: Face, paths: list[str]) -> list[tuple[DocumentType, str]]:
+    """Return a type for each file, and what it was taken from."""
+    guesses = [guess_file_type(face.root() / path, path) for path in paths]
+    if face.identity().actor is not Actor.USER:
+        # What an agent may not register is no guess for it, but a refused write.
+        guesses = [
+            (type, why) if type in _AGENTS_TYPES else (DocumentType.SCRATCH, "agents add no others")
+            for type, why in guesses
+        ]
+    return guesses
 
 
 @click.command()
@@ -246,24 +269,31 @@ def mv(face: Face, path: str, new_path: str, durability: str, message: str) -> N
 
 @click.command()
 @click.argument("path", metavar="PATH@REVISION")
-@click.option("--revision", type=click.IntRange(min=1), help="For a path that itself holds an @.")
+@number_argument
+@revision_option
 @durability_option
 @message_option
 @global_options
 @pass_face
-def restore(face: Face, path: str, revision: int | None, durability: str, message: str) -> None:
+def restore(
+    face: Face,
+    path: str,
+    number: int | None,
+    revision: int | None,
+    durability: str,
+    message: str,
+) -> None:
     """Bring an earlier revision back.
 
     Also of a removed document. It becomes the newest revision; those between stay in the history.
     """
-    if revision is None:
-        path, revision = split_revision(path)
-    if revision is None:
+    path, named = which_revision(path, number, revision)
+    if named is None:
         raise click.UsageError(f"say which revision: {path}@N; agent-trace log {path} lists them")
-    target, number = face.document_path(path), revision
+    target, which = face.document_path(path), named
 
     async def work(agent: Agent) -> Written:
-        return await agent.restore(target, number, durability=durability, message=message)
+        return await agent.restore(target, which, durability=durability, message=message)
 
     run_one(face, durability, work)
 

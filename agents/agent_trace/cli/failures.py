@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 refused or failed, 2 the command was used wrongly, 130 int
 from __future__ import annotations
 
 import errno
+import re
 import shlex
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -112,6 +113,8 @@ _LISTINGS: Final = (
 )
 """Where to look for what was not found, by words of the message."""
 
+_NAMES_REVISION: Final = re.compile(r"no document .+@[0-9]+(,|$)")
+
 _LISTING: Final = "list what there is with: agent-trace ls"
 
 
@@ -188,6 +191,8 @@ def _hint(error: AgentTraceError, typed: Callable[[str], str]) -> str:
         return _lease_hint(error.info, typed)
     if isinstance(error, InvalidPath) and "not a regular file" in error.message:
         return "a document is a file of its own: name the file that a link points to, or copy it"
+    if type(error) is NotFound and _NAMES_REVISION.search(error.message):
+        return "PATH@N, for revision N, is for read, show, diff, blame and restore"
     if type(error) is NotFound:
         return next((text for words, text in _LISTINGS if words in error.message), _LISTING)
     if isinstance(error, PermissionDenied) and error.violation and "--confirm" in error.message:
@@ -219,8 +224,8 @@ def _conflict_hint(info: ConflictInfo | None, typed: Callable[[str], str]) -> st
         )
     if not info.current:
         return (
-            f"agent-trace add plan {path} makes the file a document, a plan (or scratch, "
-            "reference); else choose another path, or move the file away"
+            f"agent-trace add {path} makes the file a document; else choose another path, or move "
+            "the file away"
         )
     if not info.expected:
         return f"work with what is there (agent-trace read {path}), or choose another path"

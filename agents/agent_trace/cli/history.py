@@ -25,7 +25,13 @@ from agent_trace_protocol.limits import OPERATIONS_MAX
 from .face import Face, global_options, pass_face
 from .failures import hinting
 from .output import counted, emit_json, emit_lines, emit_note, emit_table, local_time, shown, size
-from .reading import split_revision
+from .revisions import (
+    number_argument,
+    revision_option,
+    split_lines,
+    split_range,
+    which_revision,
+)
 
 __all__ = ["COMMANDS", "MOMENT", "emit_diff", "progress"]
 
@@ -50,9 +56,6 @@ class _Moment(click.ParamType[Moment]):
 
 
 MOMENT: Final = _Moment()
-_revision = click.option(
-    "--revision", type=click.IntRange(min=1), help="For a path that itself holds an @."
-)
 _at = click.option(
     "--at",
     type=MOMENT,
@@ -74,17 +77,20 @@ def emit_diff(report: DiffReport, new_name: str = "") -> None:
 
 @click.command()
 @click.argument("path")
-@click.argument("old", required=False, type=click.IntRange(min=1), metavar="[A]")
-@click.argument("new", required=False, type=click.IntRange(min=1), metavar="[B]")
+@click.argument("first", required=False, metavar="[A]")
+@click.argument("second", required=False, metavar="[B]")
 @click.option("--disk", is_flag=True, help="Against the file as it lies in the store's directory.")
 @global_options
 @pass_face
-def diff(face: Face, path: str, old: int | None, new: int | None, disk: bool) -> None:
+def diff(face: Face, path: str, first: str | None, second: str | None, disk: bool) -> None:
     """Show what changed between two revisions of a document.
 
     Without A and B: between the last revision and the one before. With A: between A and the last
-    one. --disk compares A, or the last revision, with the file.
+    one. --disk compares A, or the last revision, with the file. PATH@A, PATH@A PATH@B and
+    PATH@A..B say the same.
     """
+    path, numbers = split_range(path, first, second)
+    old, new = (*numbers, None, None)[:2]
     if disk and new is not None:
         raise click.UsageError("--disk takes the place of B; name A only")
     target = face.document_path(path)
@@ -116,11 +122,14 @@ def diff(face: Face, path: str, old: int | None, new: int | None, disk: bool) ->
 
 @click.command()
 @click.argument("path", metavar="[PATH[@REVISION]]", required=False)
-@_revision
+@number_argument
+@revision_option
 @_at
 @global_options
 @pass_face
-def show(face: Face, path: str | None, revision: int | None, at: Moment | None) -> None:
+def show(
+    face: Face, path: str | None, number: int | None, revision: int | None, at: Moment | None
+) -> None:
     """Show a revision, or the store as it was.
 
     A revision is shown with where it comes from; --at lists all documents as of a moment. The
@@ -132,16 +141,15 @@ def show(face: Face, path: str | None, revision: int | None, at: Moment | None) 
         _show_store(face, at)
         return
     if at is not None:
-        if revision is not None:
-            raise click.UsageError("say --revision or --at, not both")
+        if number is not None or revision is not None:
+            raise click.UsageError("say a revision or --at, not both")
         _show_then(face, face.document_path(path), at)
         return
-    if revision is None:
-        path, revision = split_revision(path)
-    target, number = face.document_path(path), revision
+    path, which = which_revision(path, number, revision)
+    target = face.document_path(path)
 
     async def work(agent: Agent) -> tuple[str, LogEntry]:
-        document = await agent.read(target, number)
+        document = await agent.read(target, which)
         # A transaction may have made several revisions.
         entries = await agent.log(target, before=document.seq + 1, limit=OPERATIONS_MAX)
         made = next(each for each in entries if each.revision == document.revision)
@@ -227,19 +235,32 @@ class _Lines(click.ParamType[tuple[int, int]]):
 
 
 @click.command()
-@click.argument("path", metavar="PATH[@REVISION]")
-@_revision
-@click.option("-L", "--lines", type=_Lines(), default=(1, 0), help="Only these lines: 7 or 7,20.")
+@click.argument("path", metavar="PATH[@REVISION][:LINES]")
+@number_argument
+@revision_option
+@click.option("-L", "--lines", type=_Lines(), help="Only these lines: 7 or 7,20.")
 @global_options
 @pass_face
-def blame(face: Face, path: str, revision: int | None, lines: tuple[int, int]) -> None:
-    """Show which revision brought each line, and who made it."""
-    if revision is None:
-        path, revision = split_revision(path)
-    target, number = face.document_path(path), revision
+def blame(
+    face: Face,
+    path: str,
+    number: int | None,
+    revision: int | None,
+    lines: tuple[int, int] | None,
+) -> None:
+    """Show which revision brought each line, and who made it.
+
+    PATH:7 and PATH:7-20 say the same as --lines.
+    """
+    path, named = split_lines(path)
+    if lines is not None and named is not None:
+        raise click.UsageError("name the lines once, behind the path or by --lines")
+    first, last = lines or named or (1, 0)
+    path, which = which_revision(path, number, revision)
+    target = face.document_path(path)
 
     async def work(agent: Agent) -> Blamed:
-        return await agent.blame(target, number, first_line=lines[0], last_line=lines[1] or None)
+        return await agent.blame(target, which, first_line=first, last_line=last or None)
 
     blamed = face.run(work)
     if face.json:

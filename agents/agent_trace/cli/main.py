@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 import click
@@ -157,12 +158,23 @@ class _Commands(click.Group):
             status = failure.exit_code
         sys.exit(status)
 
+    def make_context(self, *arguments: Any, **options: Any) -> click.Context:
+        """Read the arguments; what is eager, such as --help, prints here already."""
+        with _reader_may_go():
+            return super().make_context(*arguments, **options)
+
     def invoke(self, ctx: click.Context) -> Any:
-        try:
+        with _reader_may_go():
             return super().invoke(ctx)
-        except BrokenPipeError as error:
-            # click would call it a failure; it is caught again outside of click.
-            raise _ReaderGone from error
+
+
+@contextmanager
+def _reader_may_go() -> Generator[None]:
+    """click would call a closed output a failure; it is caught again outside of click."""
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise _ReaderGone from error
 
 
 class _ReaderGone(BrokenPipeError):

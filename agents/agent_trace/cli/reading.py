@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from typing import Final
 
@@ -34,8 +33,9 @@ from .output import (
     local_time,
     size,
 )
+from .revisions import number_argument, revision_option, which_revision
 
-__all__ = ["COMMANDS", "split_revision"]
+__all__ = ["COMMANDS"]
 
 _PAGE_ENTRIES: Final = 100
 """Entries asked for at once when some will be left out; at least so many as are to be shown."""
@@ -43,30 +43,20 @@ _PAGE_ENTRIES: Final = 100
 _FIRST_PAGE_ENTRIES: Final = 100
 """Documents of the first page of a listing, so that its first line is there at once."""
 
-_REVISION: Final = re.compile(r"(.+)@([0-9]{1,9})", re.DOTALL)
-
-
-def split_revision(argument: str) -> tuple[str, int | None]:
-    """Return path and revision of `plan.md@3`; the revision is None if there is none."""
-    match = _REVISION.fullmatch(argument)
-    if match is None:
-        return argument, None
-    return match[1], int(match[2])
-
 
 @click.command()
 @click.argument("path", metavar="PATH[@REVISION]")
-@click.option("--revision", type=click.IntRange(min=1), help="For a path that itself holds an @.")
+@number_argument
+@revision_option
 @global_options
 @pass_face
-def read(face: Face, path: str, revision: int | None) -> None:
+def read(face: Face, path: str, number: int | None, revision: int | None) -> None:
     """Print a document, as it is or as it was."""
-    if revision is None:
-        path, revision = split_revision(path)
+    path, which = which_revision(path, number, revision)
     target = face.document_path(path)
 
     async def work(agent: Agent) -> Document:
-        return await agent.read(target, revision)
+        return await agent.read(target, which)
 
     document = face.run(work)
     if not face.json:

@@ -3,43 +3,36 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
 import anyio
 import click
 import msgspec
+from click._termui_impl import ProgressBar
 
 from agent_trace.client import Agent
 from agent_trace.config import login_identity
 from agent_trace.errors import ConnectionLost, CoordinatorNotRunning
 from agent_trace.launch import create_store, listening
 from agent_trace.loop import run
+from agent_trace.scanning import Found, Scanned, Skipped
 from agent_trace.store import is_store
 from agent_trace_protocol import (
-    Add,
-    AgentTraceError,
-    Annotate,
-    Durability,
     MirrorInfo,
-    Operation,
     SessionInfo,
     SessionState,
     StatusReport,
     Unavailable,
 )
 from agent_trace_protocol.layout import EndpointInfo
-from agent_trace_protocol.limits import OPERATIONS_MAX
 
 from .face import Face, global_options, pass_face
 from .output import counted, emit_json, emit_table, shown, size
-from .scan import Found, Skipped, scan
 
 __all__ = ["COMMANDS"]
-
-_BATCH_BYTES_MAX: Final = 4 * 1024 * 1024
-"""Bytes of documents added in one transaction: they become one journal record."""
 
 _PROGRESS_FROM: Final = 100
 """Documents from which on a progress bar is worth its line."""
@@ -64,21 +57,21 @@ def init(face: Face, path: Path, scanning: bool, nested: bool) -> None:
         create_store(root, nested=nested)
     if not face.json:
         click.echo(f"{root} is a store" + ("" if created else " already"))
-    added: tuple[Found, ...] = ()
-    skipped: tuple[Skipped, ...] = ()
+    scanned = Scanned((), ())
     if scanning:
         face.store = str(root)
 
-        async def work(agent: Agent) -> tuple[tuple[Found, ...], tuple[Skipped, ...]]:
-            return await _add_found(agent, root, quiet=face.json)
+        async def work(agent: Agent) -> Scanned:
+            return await _scan(agent, root, quiet=face.json)
 
         # Only a user decides which file is what, so no agent of the environment acts here.
-        added, skipped = face.run(work, identity=login_identity())
+        scanned = face.run(work, identity=login_identity())
     if face.json:
-        emit_json({"store": str(root), "created": created, "added": added, "skipped": skipped})
+        found = {"added": scanned.added, "skipped": scanned.skipped}
+        emit_json({"store": str(root), "created": created, **found})
         return
     if scanning:
-        _show_scan(added, skipped)
+        _show_scan(scanned.added, scanned.skipped)
     elif created:
         click.echo(
             "next: agent-trace write plan.md --type plan --text '# Plan', "
@@ -86,75 +79,20 @@ def init(face: Face, path: Path, scanning: bool, nested: bool) -> None:
         )
 
 
-async def _add_found(
-    agent: Agent, root: Path, *, quiet: bool
-) -> tuple[tuple[Found, ...], tuple[Skipped, ...]]:
-    known = {document.path for document in await agent.list()}
-    added: list[Found] = []
-    found: list[Found] = []
-    skipped: list[Skipped] = []
-    for each in scan(root, agent.document_bytes_max):
-        if isinstance(each, Skipped):
-            skipped.append(each)
-        elif each.path not in known:
-            found.append(each)
-    with click.progressbar(
-        length=len(found),
-        label="adding documents",
-        file=sys.stderr,
-        hidden=quiet or len(found) < _PROGRESS_FROM,
-    ) as progress:
-        for batch in _batches(found):
-            done, refused = await _add_batch(agent, batch)
-            added += done
-            skipped += refused
-            progress.update(len(batch))
-    return tuple(added), tuple(skipped)
+async def _scan(agent: Agent, root: Path, *, quiet: bool) -> Scanned:
+    with ExitStack() as shown:
+        bars: list[ProgressBar[int]] = []
 
+        def told(done: int, of: int) -> None:
+            if not bars:
+                hidden = quiet or of < _PROGRESS_FROM
+                bar = click.progressbar(
+                    length=of, label="adding documents", file=sys.stderr, hidden=hidden
+                )
+                bars.append(shown.enter_context(bar))
+            bars[0].update(done - bars[0].pos)
 
-def _batches(found: Sequence[Found]) -> Iterator[list[Found]]:
-    batch: list[Found] = []
-    batch_bytes = count = 0
-    for each in found:
-        operations = len(_operations(each))
-        full = count + operations > OPERATIONS_MAX
-        if batch and (full or batch_bytes + each.size > _BATCH_BYTES_MAX):
-            yield batch
-            batch, batch_bytes, count = [], 0, 0
-        batch.append(each)
-        batch_bytes += each.size
-        count += operations
-    if batch:
-        yield batch
-
-
-def _operations(found: Found) -> list[Operation]:
-    """Return what makes a file a document, with the tags and description that it names."""
-    operations: list[Operation] = [Add(found.path, found.type)]
-    if found.tags or found.description:
-        operations.append(Annotate(found.path, found.tags, (), found.description))
-    return operations
-
-
-async def _add_batch(agent: Agent, batch: list[Found]) -> tuple[list[Found], list[Skipped]]:
-    """Add a batch at once; if it is refused, one by one, so that one file costs only itself."""
-    operations = [operation for each in batch for operation in _operations(each)]
-    try:
-        await agent.transact(operations, durability=Durability.GIT, message="found by init --scan")
-    except Unavailable:
-        raise
-    except AgentTraceError as error:
-        if len(batch) == 1:
-            return [], [Skipped(batch[0].path, error.message)]
-    else:
-        return batch, []
-    added: list[Found] = []
-    skipped: list[Skipped] = []
-    for each in batch:
-        done, refused = await _add_batch(agent, [each])
-        added += done
-        skipped += refused
-    return added, skipped
+        return await agent.scan(root, on_progress=told)
 
 
 def _show_scan(added: Sequence[Found], skipped: Sequence[Skipped]) -> None:

@@ -24,7 +24,16 @@ from agent_trace_protocol import (
 )
 from agent_trace_protocol.limits import TAGS_MAX
 
-__all__ = ["Found", "Skipped", "guess_type", "read_description", "read_tags", "scan"]
+__all__ = [
+    "Found",
+    "Scanned",
+    "Skipped",
+    "guess_file_type",
+    "guess_type",
+    "read_description",
+    "read_tags",
+    "scan",
+]
 
 _SUFFIXES: Final = frozenset({".md", ".markdown", ".txt", ".rst"})
 
@@ -72,6 +81,15 @@ class Skipped:
 
     path: str
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Scanned:
+    """What became of the files of a folder."""
+
+    added: tuple[Found, ...]
+    """Those that are documents now, and were none before."""
+    skipped: tuple[Skipped, ...]
 
 
 def guess_type(path: str, head: str) -> tuple[DocumentType, str]:
@@ -124,6 +142,19 @@ def read_description(head: str) -> str:
         return ""
 
 
+def guess_file_type(file: Path, path: str) -> tuple[DocumentType, str]:
+    """Return the type that `guess_type` gives a file; by its name alone if it can not be read."""
+    try:
+        status = file.lstat()
+        if not stat.S_ISREG(status.st_mode):
+            return guess_type(path, "")
+        with open(file, "rb") as opened:
+            head = opened.read(_HEAD_BYTES)
+    except OSError:
+        head = b""
+    return guess_type(path, _head_text(head))
+
+
 def scan(root: Path, document_bytes_max: int) -> Iterator[Found | Skipped]:
     """Yield the documents under `root`, ordered by folder and name."""
     for directory, names, files in os.walk(root):
@@ -168,6 +199,10 @@ def _examine(file: Path, path: str, document_bytes_max: int) -> Found | Skipped:
         return Skipped(path, f"not UTF-8 text at byte {error.start}")
     if (nul := content.find(0)) >= 0:
         return Skipped(path, f"binary (it holds NUL) at byte {nul}")
-    head = content[:_HEAD_BYTES].decode("utf-8", "ignore").replace("\r\n", "\n")
+    head = _head_text(content[:_HEAD_BYTES])
     type, why = guess_type(path, head)
     return Found(path, type, status.st_size, why, read_tags(head), read_description(head))
+
+
+def _head_text(head: bytes) -> str:
+    return head.decode("utf-8", "ignore").replace("\r\n", "\n")
