@@ -10,6 +10,7 @@ __all__ = [
     "GitFailed",
     "JournalFailed",
     "JournalFull",
+    "JournalGone",
     "StoreInvalid",
     "StoreNested",
 ]
@@ -39,6 +40,10 @@ class JournalFailed(AgentTraceError):
     """The disk failed under the journal. Nobody knows what it holds; the process must end."""
 
     code = ErrorCode.CORRUPT
+
+
+class JournalGone(JournalFailed):
+    """Somebody took the open journal away. The process must end; what it holds is put back."""
 
 
 class GitFailed(Unavailable):

@@ -314,6 +314,17 @@ def test_commit_ids_are_remembered_newest_first(journal: Journal, path: Path) ->
     index.close()
 
 
+def test_a_git_that_starts_again_while_batches_are_written_is_in_nobodys_way(
+    journal: Journal,
+) -> None:
+    journal.append(some_entries(), [(1, "aa" * 20), (2, "bb" * 20)])
+    known = journal.known_commits()
+    assert next(known) == (2, "bb" * 20)
+    journal.append([], [(3, "cc" * 20)])
+    journal.tidy()
+    assert next(known) == (1, "aa" * 20)
+
+
 def test_the_log_is_filtered_before_it_is_cut(journal: Journal, path: Path) -> None:
     desk = Desk()
     ann, ben = desk.member("ann"), desk.member("ben")

@@ -7,7 +7,6 @@ is, and it shows only what is durable.
 
 from __future__ import annotations
 
-import contextlib
 from typing import Final
 
 import msgspec
@@ -93,12 +92,15 @@ def render(parts: list[tuple[str, str]]) -> str:
 def listed_paths(text: str) -> list[str]:
     """Return the paths that the text of such a file names, of whole and of broken ones: they are
     for people, who look for what was lost."""
-    paths: list[str] = []
-    for line in text.splitlines():
-        if line.startswith(_PATH):
-            with contextlib.suppress(msgspec.MsgspecError):
-                paths.append(msgspec.json.decode(line.removeprefix(_PATH), type=str))
-    return paths
+    named = (line.removeprefix(_PATH) for line in text.splitlines() if line.startswith(_PATH))
+    return [path for each in named if (path := _path_of(each))]
+
+
+def _path_of(value: str) -> str:
+    try:
+        return msgspec.json.decode(value, type=str)
+    except msgspec.MsgspecError:
+        return ""
 
 
 def _value(value: object) -> str:

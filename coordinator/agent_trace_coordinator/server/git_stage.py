@@ -56,6 +56,9 @@ FAILURES_APART_SECONDS: Final = 5.0
 RETRY_SECONDS: Final = 1.0
 """Pause before git is tried again after it failed."""
 
+LOOK_SECONDS: Final = 5.0
+"""How often it is looked whether somebody took away what git had: some 0.1 ms of a thread."""
+
 
 class GitStage:
     """Durable records in, commits out."""
@@ -68,10 +71,14 @@ class GitStage:
         *,
         on_committed: Callable[[list[tuple[int, str]]], None],
         on_progress: Callable[[], None],
+        look_seconds: float = LOOK_SECONDS,
     ) -> None:
         """`git_seq` is where history and journal stand; `index` belongs to this stage's thread.
 
         `on_progress` is called when `git_seq` or `failure` has changed."""
+        self._look_seconds = look_seconds
+        self._look_at = time.monotonic() + look_seconds
+        self._lost_seq = 0
         self._history = history
         self._index = index
         self._on_committed = on_committed
@@ -100,8 +107,8 @@ class GitStage:
 
     @property
     def lag_count(self) -> int:
-        """Records that git has not got yet."""
-        return self.durable_seq - self.git_seq
+        """Records that git has not got yet; those that it had and lost do not count."""
+        return self.durable_seq - max(self.git_seq, self._lost_seq)
 
     def add(self, batch: list[Entry]) -> None:
         """Take durable operations, in order."""
@@ -157,25 +164,35 @@ class GitStage:
             self.failure = self.failure or str(error)
             self._move()
             await anyio.sleep(RETRY_SECONDS)
-        await self._restart()
+        await self._restart(error)
 
-    async def _restart(self) -> None:
+    async def _restart(self, failed: GitFailed | OSError) -> None:
         self._drop_window()
         try:
             self._committed_seq = await self._run(self._history.start)
-            # A damaged repository has less than it had: what it lacks is no commit to show.
-            self.git_seq = min(self.git_seq, self._committed_seq)
         except (GitFailed, OSError) as error:
             if str(error) != self.failure:
                 _log.warning("git can not be started: %s", _line(error))
             self.failure = str(error)
             self._move()
             return
-        self.failure = ""
+        if self._committed_seq >= self.git_seq:
+            self.failure = ""
+            return
+        # A damaged repository has less than it had: what it lacks is no commit to show. Until it
+        # has it again, nobody waits for git.
+        self._lost_seq = max(self._lost_seq, self.git_seq)
+        self.git_seq = self._committed_seq
+        self.failure = f"{_line(failed)}; the history is being made again from the journal"
+        self._move()
 
     async def _step(self) -> None:
+        await self._look()
         if self._committed_seq == self.durable_seq and self._committed_seq == self.git_seq:
-            await self._wake.wait()
+            with anyio.move_on_after(RETRY_SECONDS if self.failure else self._look_seconds):
+                await self._wake.wait()
+            if not self._wake.is_set():
+                return
         self._wake = anyio.Event()
         await self._gather()
         entries = await self._take()
@@ -200,6 +217,15 @@ class GitStage:
             with anyio.move_on_after(GATHER_SECONDS):
                 await self._hurry.wait()
 
+    async def _look(self) -> None:
+        """Notice now and then what somebody took away, also when there is nothing to commit."""
+        now = time.monotonic()
+        if not self.failure and now < self._look_at:
+            return
+        self._look_at = now + self._look_seconds
+        if missing := await self._run(self._history.missing):
+            raise GitFailed(missing)
+
     def _is_wanted(self) -> bool:
         return self._wanted_seq > self._committed_seq
 
@@ -211,6 +237,9 @@ class GitStage:
         await self._run(self._history.checkpoint)
         self._checkpointed_at = time.monotonic()
         self.git_seq = self._committed_seq
+        if self._lost_seq and self.git_seq >= self._lost_seq:
+            _log.info("git has everything again, up to operation %d", self.git_seq)
+            self._lost_seq, self.failure = 0, ""
         self._move()
         self._checkpoint_count += 1
         if self._checkpoint_count % MAINTENANCE_CHECKPOINTS == 0:

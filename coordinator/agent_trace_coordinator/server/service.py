@@ -30,7 +30,12 @@ from agent_trace_coordinator.core.invariants import check
 from agent_trace_coordinator.core.manifest import Manifest
 from agent_trace_coordinator.core.records import Entry
 from agent_trace_coordinator.core.state import Rules, State
-from agent_trace_coordinator.errors import CorruptStore, JournalFailed, JournalFull
+from agent_trace_coordinator.errors import (
+    CorruptStore,
+    JournalFailed,
+    JournalFull,
+    JournalGone,
+)
 from agent_trace_coordinator.storage.beginnings import check_beginning
 from agent_trace_coordinator.storage.drafts import DraftFiles
 from agent_trace_coordinator.storage.git import GitHistory
@@ -85,8 +90,9 @@ from .ways import Ways
 
 __all__ = ["serve"]
 
-LOCK_WATCH_SECONDS: Final = 1.0
-"""How often the coordinator looks whether its store is still there."""
+PLACE_WATCH_SECONDS: Final = 1.0
+"""How often the coordinator looks whether its store is still there. Each batch of the journal looks
+for itself."""
 
 DESCRIPTORS_MAX: Final = 65_536
 """Open files of a coordinator, one for each connection; the usual 1,024 end at as many clients."""
@@ -401,7 +407,12 @@ def _serve(
             # A crash came between a write and what is generated from it.
             generated.wake()
         beside.append(generated.run)
-    anyio.run(_run, runtime, ways, lock, beside, tell)
+    try:
+        anyio.run(_run, runtime, ways, lock, journal, beside, tell)
+    except BaseExceptionGroup as group:
+        if group.subgroup(JournalGone) is not None and lock.still_ours():
+            _put_back(journal)
+        raise
     if runtime.stopped_by:
         # Before the clients lose their connections, for that is when they look for it.
         mark_stopped(store.root, StoppedInfo(runtime.stopped_by, read_clock().wall_ms))
@@ -413,6 +424,7 @@ async def _run(
     runtime: Runtime,
     ways: Ways,
     lock: StoreLock,
+    journal: Journal,
     beside: Sequence[Callable[[], Coroutine[object, object, None]]],
     tell: Callable[[], None],
 ) -> None:
@@ -420,19 +432,28 @@ async def _run(
         await tasks.start(_leave_on_signal, runtime)
         # Not before a signal means a clean end: whoever has been told may send one at once.
         tell()
-        tasks.start_soon(_watch_lock, lock)
+        tasks.start_soon(_watch_place, lock, journal)
         for task in beside:
             tasks.start_soon(task)
         await runtime.run(ways.serve)
         tasks.cancel_scope.cancel()
 
 
-async def _watch_lock(lock: StoreLock) -> None:
+async def _watch_place(lock: StoreLock, journal: Journal) -> None:
     """End at once when the store was deleted, moved or taken over: what is written now is lost."""
     while True:
-        await anyio.sleep(LOCK_WATCH_SECONDS)
+        await anyio.sleep(PLACE_WATCH_SECONDS)
         if not lock.still_ours():
             raise JournalFailed("the store's lock is gone: it was deleted, moved or replaced")
+        journal.check_in_place()
+
+
+def _put_back(journal: Journal) -> None:
+    """Whoever starts the next coordinator finds what this one had."""
+    try:
+        _log.critical("%s", journal.put_back())
+    except (OSError, JournalFailed) as error:
+        _log.critical("state.db could not be put back; git has what it has: %s", error)
 
 
 async def _leave_on_signal(

@@ -46,6 +46,11 @@ class History(Protocol):
         their directories are synced when this returns."""
         ...
 
+    def missing(self) -> str:
+        """Return what is gone of that which was durable, as far as a quick look tells; empty if
+        nothing is. Only `start` makes it good."""
+        ...
+
     def maintain(self) -> str:
         """Checkpoint, combine packs and index the history; return one line about it. Reads stay
         fast by this however long the history grows."""

@@ -30,9 +30,11 @@ from agent_trace_coordinator.errors import GitFailed
 
 from .base import Entry
 from .commit import render_commit
+from .git_losses import forget_derived, gone_packs, is_connected
 from .git_pipe import Pipe
 from .git_process import ANSWER_SECONDS, BRANCH, GitRunner, ObjectReader
 from .git_recovery import (
+    FoundHead,
     delete_ref,
     find_head,
     read_ref,
@@ -198,6 +200,24 @@ class GitHistory:
             self._abandon()
             self._runner.close()
 
+    def missing(self) -> str:
+        """Return what somebody took away from the repository: a listing, and one small file."""
+        if not self._started:
+            return "git could not be started"
+        if gone := gone_packs(self._packs, self._synced):
+            more = f" and {len(gone) - 1} more files" if len(gone) > 1 else ""
+            return f"{gone[0]}{more} of the git history are gone"
+        if not self._head or self._ahead:
+            return ""
+        try:
+            standing = read_ref(self._directory, self._ref)
+            head = (self._directory / "HEAD").is_file()
+        except OSError as error:
+            return f"the git history can not be read: {error}"
+        if standing != self._head:
+            return f"the branch is at {standing or 'nothing'}, not at {self._head}"
+        return "" if head else "HEAD of the git history is gone"
+
     # ---- beside the port ----------------------------------------------------------------------
 
     def commits_after(self, seq: int) -> list[tuple[int, str]]:
@@ -289,9 +309,22 @@ class GitHistory:
         damaged = set_damaged_packs_aside(self._packs)
         if damaged:
             _LOG.error("packs are damaged and were renamed: %s", damaged[:20])
+        gone = gone_packs(self._packs, self._synced)
+        if gone:
+            _LOG.error("packs are gone: %s", gone[:20])
+        if damaged or gone:
+            forget_derived(self._directory)
         current = read_ref(self._directory, self._ref)
         with ObjectReader(self._runner, self._answer_seconds) as objects:
             found = find_head(current, self._known_commits, objects.read)
+        if (
+            (damaged or gone)
+            and found.commit
+            and not is_connected(self._runner, found.commit, MAINTENANCE_SECONDS)
+        ):
+            # The newest commit is whole, but not what it stands on. Made again from the first one
+            # on, commits have the same ids, and what is still there is not written twice.
+            found = FoundHead("", 0, found.foreign)
         doubtful = current and found.seq < self._durable_seq
         if doubtful and self._setbacks < SETBACKS_MAX:
             self._setbacks += 1

@@ -15,6 +15,7 @@ import os
 import secrets
 import sqlite3
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
@@ -54,6 +55,7 @@ from agent_trace_coordinator.errors import (
 )
 
 from .base import Entry
+from .journal_place import JournalPlace
 from .lease_rows import LeaseRows, load_leases
 from .packing import pack
 from .schema import SCHEMA_VERSION, connect, create_tables, decode, prepare_to_write, translate
@@ -68,6 +70,11 @@ VERIFY_TAIL_RECORDS: Final = 1000
 
 TIDY_RECORDS: Final = 1000
 """Records after which the write-ahead log is copied into the database: some megabytes."""
+
+COMMITS_AT_ONCE: Final = 1000
+"""Commit ids read at a time; a start looks at the newest few."""
+
+SEQ_MAX: Final = 2**63 - 1
 
 _CHUNKS: Final = (64, 16, 4, 1)
 """Rows per INSERT: few different statements cover every size of batch."""
@@ -126,6 +133,19 @@ class Journal:
             os.fsync(directory)
         finally:
             os.close(directory)
+        self._place = JournalPlace(path)
+
+    def check_in_place(self) -> None:
+        """Raise `JournalGone` if somebody took state.db away; from any thread."""
+        self._place.check()
+
+    def put_back(self) -> str:
+        """Put back what was taken away, and return what was done; nothing else may follow.
+
+        Raises:
+            OSError, JournalFailed: it could not be.
+        """
+        return self._place.put_back(self._connection)
 
     def close(self) -> None:
         """Copy the log into the database and close it."""
@@ -289,9 +309,26 @@ class Journal:
             state.latest[name] = id
 
     def known_commits(self) -> Iterator[tuple[int, str]]:
-        """Yield (seq, commit id) of the records known to be in git, newest first."""
-        for seq, id in self._connection.execute("SELECT seq, id FROM git_commit ORDER BY seq DESC"):
-            yield seq, id.hex()
+        """Yield (seq, commit id) of the records known to be in git, newest first.
+
+        May be called from another thread than `append`, and be left before its end: a query that
+        is open on the writing connection would keep `tidy` from copying the log.
+        """
+        before = SEQ_MAX
+        while True:
+            try:
+                with closing(connect(self._path, write=False)) as connection:
+                    rows = connection.execute(
+                        "SELECT seq, id FROM git_commit WHERE seq < ? ORDER BY seq DESC LIMIT ?",
+                        (before, COMMITS_AT_ONCE),
+                    ).fetchall()
+            except sqlite3.Error as error:
+                raise translate(error) from error
+            for seq, id in rows:
+                yield seq, id.hex()
+            if len(rows) < COMMITS_AT_ONCE:
+                return
+            before = rows[-1][0]
 
     def last_commit_seq(self) -> int:
         """Return the seq up to which commit ids are known; 0 if none is."""
@@ -308,6 +345,7 @@ class Journal:
 
         Raises:
             JournalFull: nothing of the batch is on disk; the same batch may be tried again.
+            JournalGone: state.db was taken away; the process must end, after `put_back`.
             JournalFailed: nobody knows; the process must end.
         """
         journal: list[tuple[int, int, int | None, bytes, bytes]] = []
@@ -430,6 +468,7 @@ class Journal:
                 # disk fails: SQLite says that the file is damaged, the next start says if it is.
                 failure = JournalFailed(str(failure))
             raise failure from error
+        self._place.check()
         self._records_since_tidy += len(entries)
 
     def _insert(
@@ -490,7 +529,7 @@ class Journal:
         """
         self._records_since_tidy = 0
         try:
-            connection = connect(self._path, write=True)
+            connection = connect(self._path, write=True, create=False)
         except sqlite3.OperationalError as error:
             # No descriptor is left, for one. The log grows until the next time.
             _log.warning("the write-ahead log can not be copied now: %s", error)

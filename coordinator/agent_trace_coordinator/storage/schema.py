@@ -143,12 +143,17 @@ def prepare_to_write(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA wal_autocheckpoint=0")
 
 
-def connect(path: Path, *, write: bool, still: bool = False) -> sqlite3.Connection:
+def connect(
+    path: Path, *, write: bool, still: bool = False, create: bool = True
+) -> sqlite3.Connection:
     """Return a connection; nothing is written by making it.
+
+    `create`: one that writes makes the database if there is none.
 
     `still`: nobody writes to it and it has no write-ahead log, so that not even locks are needed.
     """
-    mode = "rwc" if write else "ro&immutable=1" if still else "ro"
+    writing = "rwc" if create else "rw"
+    mode = writing if write else "ro&immutable=1" if still else "ro"
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode={mode}",
         uri=True,
