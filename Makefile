@@ -29,7 +29,7 @@ demo: $(PRODUCT) ## Run the main job: many agents, one coordinator, crashes, and
 
 test: check ## Run the checks and all tests (ARGS="tests/protocol -k path" for some of them)
 	@echo "==> pytest"
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal $(ARGS)
 
 check: $(DEV) ## Run the linter, the format check and both type checkers
 	@echo "==> ruff check"

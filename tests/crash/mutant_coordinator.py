@@ -55,7 +55,7 @@ def _earlyack() -> None:
     """Answers leave before the batch they depend on is durable."""
 
     def when_durable(
-        self: Runtime, seq: int, peer: bytes, number: int, action: Callable[[], None]
+        self: Runtime, seq: int, peer: bytes, number: int, action: Callable[[], None], *_: object
     ) -> None:
         action()
 

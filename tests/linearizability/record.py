@@ -6,6 +6,7 @@ a moment after they were made: whether they were carried out, nobody was told.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import random
@@ -96,8 +97,10 @@ async def _kill(store: Path, end_at: float, chance: random.Random, history: Hist
             return
         info = read_endpoint(store)
         if info is not None:
-            os.kill(info.pid, signal.SIGKILL)
-            history.kills += 1
+            # Nobody may have started the next one yet.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(info.pid, signal.SIGKILL)
+                history.kills += 1
 
 
 async def _client(store: Path, name: str, end_at: float, seed: int, history: History) -> None:

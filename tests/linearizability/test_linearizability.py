@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import signal
@@ -127,7 +128,8 @@ def store(tmp_path: Path) -> Generator[Path]:
     yield tmp_path
     info = read_endpoint(tmp_path)
     if info is not None:
-        os.kill(info.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(info.pid, signal.SIGKILL)
 
 
 @pytest.mark.integration

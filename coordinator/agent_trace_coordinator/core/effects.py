@@ -82,9 +82,6 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     """Wait until `after` is in git and on disk as well; a `Committed` then names the commit."""
     to: Addressee | None = None
     """Whose request this answers; None: the one that is being decided."""
-    again: bool = False
-    """It was carried out before: if `after` can not become durable it is decided afresh, for to
-    say that nothing was done would be false."""
 
 
 @dataclass(slots=True, frozen=True)

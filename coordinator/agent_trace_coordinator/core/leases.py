@@ -173,7 +173,7 @@ def _repeat(state: State, previous: Record, input: Received, now: Now) -> Answer
             f"the lease on {path} was granted as {previous.seq} and has ended since",
             holder_of(state, path, input.session, now),
         )
-    return Answer(Leased(lease_info(state, lease, now)), state.seq, again=True)
+    return Answer(Leased(lease_info(state, lease, now)), state.seq)
 
 
 # ---- holding one ----------------------------------------------------------------------------

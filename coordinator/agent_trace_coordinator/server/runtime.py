@@ -187,6 +187,8 @@ class Runtime:
         """What to do once a seq is in git and on disk."""
         self._received: tuple[bytes, list[bytes], Credential | None] = b"", [], None
         """The message whose effects are carried out."""
+        self._repeated = False
+        """Whether it was carried out before."""
         self._sessions: dict[bytes, SessionId] = {}
         self._query_count = 0
         self._queries_of: dict[bytes, int] = {}
@@ -338,7 +340,8 @@ class Runtime:
         try:
             facts = self._lookup.facts(self._state, session, number, request)
             # What was carried out before is answered as before, whatever is wrong by now.
-            if facts.previous is None:
+            self._repeated = facts.previous is not None
+            if not self._repeated:
                 self._check_takes(session, request, peer)
             if self._read_only:
                 facts = msgspec.structs.replace(facts, takes_writes=False)
@@ -470,7 +473,9 @@ class Runtime:
             peer, number = answer.to.peer, answer.to.number
         if not answer.in_git:
             send = partial(self._send, peer, number, answer.reply)
-            again = partial(self.receive, *self._received) if answer.again else None
+            # What was carried out before is decided afresh if this can not become durable: to say
+            # that nothing was done would be false.
+            again = partial(self.receive, *self._received) if self._repeated else None
             self._when_durable(answer.after, peer, number, send, again)
             return
         seq = answer.after
