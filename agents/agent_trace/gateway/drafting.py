@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta
 
-from agent_trace_protocol import DraftInfo, DraftText
+from agent_trace_protocol import DraftInfo, DraftText, NotFound
 
 from .convert import clipped, escaped, fenced, one_line
 from .tools import Call, Outcome, Profile, Tool, destroying, reading
@@ -45,7 +45,11 @@ class Drafts(msgspec.Struct, omit_defaults=True):
 
 async def list_drafts(call: Call, given: ListDrafts) -> Outcome:
     if given.draft:
-        report = await call.agent.draft(given.draft)
+        try:
+            report = await call.agent.draft(given.draft)
+        except NotFound as error:
+            error.add_note("list_drafts shows those that wait")
+            raise
         parts = [_listed(report.draft)]
         for each in report.texts:
             parts += _shown(each, call.mark)
@@ -99,7 +103,11 @@ class Discarded(msgspec.Struct):
 
 
 async def discard_draft(call: Call, given: DiscardDraft) -> Outcome:
-    await call.agent.discard_draft(given.draft)
+    try:
+        await call.agent.discard_draft(given.draft)
+    except NotFound as error:
+        error.add_note("nothing is left to do; list_drafts shows those that wait")
+        raise
     return Outcome(f"{one_line(given.draft)}: discarded", Discarded(given.draft))
 
 

@@ -26,6 +26,15 @@ BASES_SHOWN: Final = 8
 """Documents that are named as read before; the last ones matter most."""
 
 
+_NOW: Final = "## Now"
+"""The heading under which a briefing says who is there."""
+
+_NOTHING_YET: Final = """\
+Nothing is written down yet.
+Next: write_file a plan (type="plan"): the goal, the steps as "- [ ]" items, and open questions; \
+the next session resumes from it."""
+
+
 # ---- get_resume_context -----------------------------------------------------------------------
 
 
@@ -38,7 +47,11 @@ class GetResumeContext(msgspec.Struct, forbid_unknown_fields=True):
 
 async def get_resume_context(call: Call, given: GetResumeContext) -> Outcome:
     briefing = await call.agent.briefing(budget=given.budget, since_last=given.since_last)
-    return Outcome(briefing.text)
+    if given.since_last or any(
+        line.startswith("## ") and line != _NOW for line in briefing.text.splitlines()
+    ):
+        return Outcome(briefing.text)
+    return Outcome(f"{briefing.text.rstrip()}\n\n{_NOTHING_YET}")
 
 
 # ---- explain_line -----------------------------------------------------------------------------

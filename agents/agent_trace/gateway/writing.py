@@ -12,9 +12,17 @@ import msgspec
 from msgspec import Meta
 
 from agent_trace.results import Written
-from agent_trace_protocol import Action, AgentTraceError, Conflict, Durability
+from agent_trace_protocol import (
+    Action,
+    AgentTraceError,
+    Conflict,
+    ConflictInfo,
+    Durability,
+    NoMatch,
+    NotFound,
+)
 
-from .convert import COMMIT_DIGITS, acknowledged
+from .convert import COMMIT_DIGITS, acknowledged, notes_about
 from .tools import Call, Outcome, Profile, Tool, adding, changing, destroying
 
 __all__ = ["TOOLS"]
@@ -37,11 +45,28 @@ class Change(msgspec.Struct, omit_defaults=True):
     commit: str = ""
     also: list[str] = []
     """What else was written with it, as `path@revision`."""
+    note: str = ""
+    """What is to be looked at: leases of others, changes that were not seen."""
 
 
-async def _told(call: Call, written: Written) -> Outcome:
-    gone = written.action is Action.DELETE
-    call.seat.saw(written.path, 0 if gone else written.revision)
+def _knows(call: Call, written: Written) -> bool:
+    """Return whether the client knows all that a document says after a change to a part of it: it
+    has made the document, or had seen the revision before."""
+    return written.action is Action.CREATE or call.seat.seen(written.path) == written.revision - 1
+
+
+async def _told(call: Call, written: Written, *, known: bool) -> Outcome:
+    """Return what a write says.
+
+    Args:
+        known: whether the client knows all that the document says now. What it does not know it
+            may not replace: the revision that it has seen last stays the one before.
+    """
+    unseen = 0
+    if known:
+        call.seat.saw(written.path, 0 if written.action is Action.DELETE else written.revision)
+    else:
+        unseen = call.seat.seen(written.path) or 0
     trouble = ""
     if not written.commit:
         try:
@@ -49,8 +74,9 @@ async def _told(call: Call, written: Written) -> Outcome:
         except AgentTraceError:
             # The explanation is a courtesy; its loss must not look like the loss of the write.
             trouble = ""
-    change = Change(written.path, written.revision, written.commit[:COMMIT_DIGITS])
-    return Outcome(acknowledged(written, trouble), change)
+    notes = notes_about(written, trouble, unseen)
+    change = Change(written.path, written.revision, written.commit[:COMMIT_DIGITS], note=notes)
+    return Outcome("; ".join(filter(None, (acknowledged(written), notes))), change)
 
 
 # ---- write_file -------------------------------------------------------------------------------
@@ -78,7 +104,7 @@ async def write_file(call: Call, given: WriteFile) -> Outcome:
         durability=_GIT,
         message=given.message,
     )
-    return await _told(call, written)
+    return await _told(call, written, known=True)
 
 
 # ---- edit_file, append_file -------------------------------------------------------------------
@@ -93,15 +119,36 @@ class EditFile(msgspec.Struct, forbid_unknown_fields=True):
 
 
 async def edit_file(call: Call, given: EditFile) -> Outcome:
-    written = await call.agent.edit(
-        given.path,
-        given.old_string,
-        given.new_string,
-        all=given.replace_all,
-        durability=_GIT,
-        message=given.message,
-    )
-    return await _told(call, written)
+    try:
+        written = await call.agent.edit(
+            given.path,
+            given.old_string,
+            given.new_string,
+            all=given.replace_all,
+            durability=_GIT,
+            message=given.message,
+        )
+    except NoMatch as error:
+        raise await _because_changed(call, given.path, error) from error
+    return await _told(call, written, known=_knows(call, written))
+
+
+async def _because_changed(call: Call, path: str, error: NoMatch) -> AgentTraceError:
+    """Return what an edit is told whose text is not there: what others changed since its client has
+    read the document, if that may be why."""
+    seen = call.seat.seen(path)
+    if not seen:
+        return error
+    try:
+        report = await call.agent.diff(path, seen)
+    except AgentTraceError:
+        # It is an explanation only.
+        return error
+    if not report.diff:
+        return error
+    info = ConflictInfo(path, seen, report.new_revision, diff=report.diff)
+    message = error.message.removesuffix("; read it again")
+    return Conflict(f"{message}; it is at revision {info.current} by now, not {seen}", info=info)
 
 
 class AppendFile(msgspec.Struct, forbid_unknown_fields=True):
@@ -115,7 +162,7 @@ async def append_file(call: Call, given: AppendFile) -> Outcome:
     written = await call.agent.append(
         given.path, given.content + ending, durability=_GIT, message=given.message
     )
-    return await _told(call, written)
+    return await _told(call, written, known=_knows(call, written))
 
 
 # ---- accept_draft -----------------------------------------------------------------------------
@@ -126,14 +173,23 @@ class AcceptDraft(msgspec.Struct, forbid_unknown_fields=True):
 
 
 async def accept_draft(call: Call, given: AcceptDraft) -> Outcome:
-    first, *others = (await call.agent.accept(given.draft, durability=_GIT)).results
-    told = await _told(call, first)
+    try:
+        first, *others = (await call.agent.accept(given.draft, durability=_GIT)).results
+    except NotFound as error:
+        error.add_note("read_file tells what the document says now")
+        raise
+    told = await _told(call, first, known=_knows(call, first))
     if not others:
         return told
     for each in others:
-        call.seat.saw(each.path, 0 if each.action is Action.DELETE else each.revision)
+        if _knows(call, each):
+            call.seat.saw(each.path, 0 if each.action is Action.DELETE else each.revision)
     change = Change(
-        first.path, first.revision, first.commit[:COMMIT_DIGITS], [str(each) for each in others]
+        first.path,
+        first.revision,
+        first.commit[:COMMIT_DIGITS],
+        [str(each) for each in others],
+        notes_about(first),
     )
     return Outcome("\n".join([told.text, *map(acknowledged, others)]), change)
 
@@ -147,7 +203,12 @@ class AddDocument(msgspec.Struct, forbid_unknown_fields=True):
 
 
 async def add_document(call: Call, given: AddDocument) -> Outcome:
-    return await _told(call, await call.agent.add(given.path, given.type, durability=_GIT))
+    try:
+        written = await call.agent.add(given.path, given.type, durability=_GIT)
+    except NotFound as error:
+        error.add_note(f'write_file(path="{given.path}", ...) makes a document of your text')
+        raise
+    return await _told(call, written, known=False)
 
 
 class MoveFile(msgspec.Struct, forbid_unknown_fields=True):
@@ -160,8 +221,9 @@ async def move_file(call: Call, given: MoveFile) -> Outcome:
     written = await call.agent.move(
         given.source, given.destination, durability=_GIT, message=given.message
     )
+    known = call.seat.seen(given.source) == written.revision - 1
     call.seat.saw(given.source, 0)
-    return await _told(call, written)
+    return await _told(call, written, known=known)
 
 
 class DeleteFile(msgspec.Struct, forbid_unknown_fields=True):
@@ -180,7 +242,7 @@ async def delete_file(call: Call, given: DeleteFile) -> Outcome:
     written = await call.agent.delete(
         given.path, if_revision=seen, durability=_GIT, message=given.message
     )
-    return await _told(call, written)
+    return await _told(call, written, known=True)
 
 
 class RestoreFile(msgspec.Struct, forbid_unknown_fields=True):
@@ -193,7 +255,7 @@ async def restore_file(call: Call, given: RestoreFile) -> Outcome:
     written = await call.agent.restore(
         given.path, given.revision, durability=_GIT, message=given.message
     )
-    return await _told(call, written)
+    return await _told(call, written, known=False)
 
 
 TOOLS: Final[tuple[Tool[Any], ...]] = (

@@ -19,6 +19,7 @@ from agent_trace_protocol import (
     Brief,
     Briefing,
     DocumentType,
+    ErrorCode,
     PathPattern,
     SessionState,
     parse_pattern,
@@ -345,10 +346,13 @@ class _Composer:
         for draft in sight.drafts:
             if draft.seq > new:
                 late = draft.body.conflict
+                id = draft_id(draft.seq)
+                # One that met a lease fits when it is free.
+                fits = late.merged or draft.body.code is not ErrorCode.CONFLICT
+                way_out = f"accept {id}" if fits else f"repeat the change there and discard {id}"
                 section.lines.append(
-                    f"{draft_id(draft.seq)} waits: your write to {show_path(late.path)} on "
-                    f"revision {late.expected} {show_misfit(draft.body)}; look at the document, "
-                    f"then: agent-trace accept {draft_id(draft.seq)}"
+                    f"{id} waits: your write to {show_path(late.path)} on revision {late.expected} "
+                    f"{show_misfit(draft.body)}; look at the document, then {way_out}"
                 )
         for violation in sight.violations:
             if violation.seq > new:
