@@ -179,6 +179,7 @@ class SimulatedGit(GitStage):
         self._tell_progress = on_progress
         self._busy = False
         self._moved = anyio.Event()
+        self._lost_seq = 0
         self.git_seq = self.durable_seq = disk.seq
         self.failure = ""
 
