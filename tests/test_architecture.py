@@ -65,6 +65,8 @@ OWNERS: Final = {
         "agents/agent_trace/transport/zmq.py",
     ),
     "watchfiles": ("coordinator/agent_trace_coordinator/server/watcher.py",),
+    "prometheus_client": ("coordinator/agent_trace_coordinator/server/metrics.py",),
+    "opentelemetry": ("coordinator/agent_trace_coordinator/server/traces.py",),
     "regex": ("agents/agent_trace/replacing.py",),
     "mcp": ("agents/agent_trace/gateway/",),
     "starlette": ("agents/agent_trace/gateway/", "agents/agent_trace/views/"),
@@ -91,7 +93,12 @@ replacing it, or working around its faults, is a change of one place."""
 FACES: Final = frozenset({"__main__", "cli", "demo", "gateway", "views"})
 """Parts of the agents' package that are clients of the library; the library knows none of them."""
 
-DISTRIBUTIONS: Final = {"GitPython": "git", "pyzmq": "zmq"}
+DISTRIBUTIONS: Final = {
+    "GitPython": "git",
+    "opentelemetry-sdk": "opentelemetry",
+    "prometheus-client": "prometheus_client",
+    "pyzmq": "zmq",
+}
 """Distributions whose module has another name."""
 
 CATCHES_ALL: Final = ("# top level:", "# passed on:")
@@ -270,7 +277,9 @@ def test_an_outside_library_is_imported_by_its_owner_only(library: str) -> None:
 
 def test_every_outside_library_is_a_declared_dependency() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    names = [re.split(r"[^A-Za-z0-9._-]", line)[0] for line in project["dependencies"]]
+    extras = project["optional-dependencies"]["traces"]
+    lines = [*project["dependencies"], *extras]
+    names = [re.split(r"[^A-Za-z0-9._-]", line)[0] for line in lines]
     declared = {DISTRIBUTIONS.get(name, name) for name in names}
     allowed = declared | PACKAGES.keys() | sys.stdlib_module_names
     assert [

@@ -105,6 +105,18 @@ def _find_root(start: Path) -> Path:
     help="Listen for clients with keys as well (see agent-trace keys).",
 )
 @click.option("--listen-any", is_flag=True, help="Allow an address that other machines can reach.")
+@click.option(
+    "--metrics",
+    default="",
+    metavar="ADDRESS:PORT",
+    help="Serve metrics for Prometheus there.",
+)
+@click.option(
+    "--traces",
+    default="",
+    metavar="URL",
+    help="Send OpenTelemetry traces there, by OTLP over HTTP.",
+)
 @click.option("--verbose", is_flag=True, help="Log every detail.")
 @click.option(
     "--log-format",
@@ -119,6 +131,8 @@ def serve(
     background: bool,
     listen: str,
     listen_any: bool,
+    metrics: str,
+    traces: str,
     verbose: bool,
     log_format: str,
 ) -> None:
@@ -136,7 +150,13 @@ def serve(
     try:
         root = _find_root((store or Path.cwd()).absolute())
         code = serve_store(
-            root, idle_seconds, background=background, listen=listen, listen_any=listen_any
+            root,
+            idle_seconds,
+            background=background,
+            listen=listen,
+            listen_any=listen_any,
+            metrics=metrics,
+            traces=traces,
         )
     except AlreadyRunning as error:
         _fail(error, EXIT_ALREADY_RUNNING)

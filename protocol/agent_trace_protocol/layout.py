@@ -71,6 +71,8 @@ class EndpointInfo(msgspec.Struct, frozen=True):
     """The coordinator's own version."""
     tcp: str = ""
     """Where it listens for clients with keys, such as `tcp://127.0.0.1:7117`; empty: nowhere."""
+    metrics: str = ""
+    """Where it serves metrics, such as `http://127.0.0.1:9464/metrics`; empty: nowhere."""
 
 
 class StoppedInfo(msgspec.Struct, frozen=True):

@@ -110,6 +110,12 @@ class GitStage:
         """Records that git has not got yet; those that it had and lost do not count."""
         return self.durable_seq - max(self.git_seq, self._lost_seq)
 
+    def lag_seconds(self, now: float) -> float:
+        """Return how long the oldest record that git lacks has been durable, at a moment of the
+        monotonic clock."""
+        lacking = (moment for seq, moment in self._added if seq > self.git_seq)
+        return max(0.0, now - next(lacking, now))
+
     def add(self, batch: list[Entry]) -> None:
         """Take durable operations, in order."""
         for entry in batch:

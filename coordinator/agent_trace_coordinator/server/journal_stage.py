@@ -6,6 +6,7 @@ The stage owns the writing side of the journal; the event loop never waits for t
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from typing import Final
 
@@ -61,6 +62,8 @@ class JournalStage:
         self._gate: Callable[[], anyio.Event | None] = lambda: None
         self.durable_seq = durable_seq
         self.pending_bytes = 0
+        self.batch_seconds = 0.0
+        """What writing and syncing the last batch took."""
 
     @property
     def pending_count(self) -> int:
@@ -116,6 +119,7 @@ class JournalStage:
     async def _write_batch(self) -> None:
         batch = self._take()
         commits, self._commits = self._commits, []
+        began = time.monotonic()
         try:
             await anyio.to_thread.run_sync(
                 self._journal.append, batch, commits, limiter=self._limiter
@@ -131,6 +135,7 @@ class JournalStage:
             await self._heal()
             return
         if batch:
+            self.batch_seconds = time.monotonic() - began
             self.durable_seq = batch[-1].record.seq
             self._on_durable(batch)
         if self._journal.tidy_due and not self._tidying:

@@ -8,7 +8,7 @@ the order law as the shell sees it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
 from typing import Final, NamedTuple, Protocol, assert_never
 
@@ -86,10 +86,12 @@ from agent_trace_protocol import (
 from .adoption import Adoption
 from .briefings import Briefings
 from .event_feed import EventFeed
+from .figures import Load
 from .file_stage import FileStage
 from .git_stage import GitStage
 from .journal_stage import JournalStage
 from .lookup import Lookup
+from .observer import Observer
 from .quarantine_stage import QuarantineStage
 from .queries import Queries
 from .shares import SHARE_QUERIES_MAX, Shares
@@ -161,11 +163,14 @@ class Runtime:
         on_batch: Callable[[list[Entry]], None] | None = None,
         on_adopted: Callable[[str, Signature], None] | None = None,
         known_keys: Callable[[], frozenset[str]] = frozenset,
+        observers: Sequence[Observer] = (),
     ) -> None:
         """`known_keys` returns the short names of the keys that may be used at this moment;
+        `observers` are told what is accepted and what is refused;
         `quarantine` writes refused texts as files; `on_batch` is told of every durable batch,
         `on_adopted` of every file that has become a durable revision as it is."""
         self._known_keys = known_keys
+        self._observers = observers
         self._briefings = briefings
         self._quarantine = quarantine
         self._on_batch = on_batch
@@ -250,6 +255,11 @@ class Runtime:
     def crowded(self) -> bool:
         """Whether many requests wait for the disk."""
         return len(self._held) >= CROWD_COUNT
+
+    @property
+    def load(self) -> Load:
+        """What waits here."""
+        return Load(self._query_count, len(self._in_git), bool(self._read_only))
 
     def take_flooded(self) -> bool:
         """Return whether somebody was refused for asking too much, since this was asked last."""
@@ -421,6 +431,10 @@ class Runtime:
                     self._lookup.pend(effect.entry)
                     self._journal.submit(effect.entry)
                     self._shares.add(peer, effect.entry)
+                    for observer in self._observers:
+                        # What nobody asked for begins when it is decided.
+                        asked = self._asked_at if peer else self._clock().monotonic
+                        observer.accepted(effect.entry, asked)
                 case Answer():
                     self._answer(peer, number, effect)
                 case AnswerContent():
@@ -644,7 +658,11 @@ class Runtime:
             body = encode(reply)
         except AgentTraceError as error:
             # Too large a reply is the asker's problem, not everybody's.
-            body = encode(Refused(error.to_info()))
+            reply = Refused(error.to_info())
+            body = encode(reply)
+        if isinstance(reply, Refused):
+            for observer in self._observers:
+                observer.refused(reply.error.code)
         self._sender.send(peer, encode(envelope), body)
 
     # -- what the stages report ------------------------------------------------------------

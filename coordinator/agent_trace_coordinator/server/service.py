@@ -13,6 +13,7 @@ import os
 import resource
 import signal
 import sys
+import time
 from collections.abc import Callable, Coroutine, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -70,6 +71,7 @@ from .endpoint import (
     sweep_sockets,
     withdraw,
 )
+from .figures import Figures, figures_of
 from .file_stage import FileStage
 from .generated_stage import GeneratedStage
 from .git_stage import GitStage
@@ -86,6 +88,7 @@ from .sockets import Router
 from .spool import Spool
 from .tcp import listen_address, required_keys
 from .watcher import Watcher
+from .watching import Watching
 from .ways import Ways
 
 __all__ = ["serve"]
@@ -111,13 +114,15 @@ def serve(
     background: bool = False,
     listen: str = "",
     listen_any: bool = False,
+    metrics: str = "",
+    traces: str = "",
 ) -> int:
     """Be the coordinator of a store until asked to leave; return the process's exit code.
 
     It leaves after `idle_seconds` without a request; in the background, if they are not given,
     after those that the store's configuration names, unless it listens on TCP: those who come by it
-    can not start another one. `listen` is where, if not as the configuration says, and `listen_any`
-    that it may be reached from other machines.
+    can not start another one. What is given of `listen`, `listen_any`, `metrics` and `traces`
+    counts in place of the configuration's.
 
     Raises:
         AgentTraceError: the store can not be served; the message says why.
@@ -128,12 +133,13 @@ def serve(
     for warning in store.warnings:
         _log.warning("%s", warning)
     config = load_config(store)
-    if listen or listen_any:
-        config = msgspec.structs.replace(
-            config,
-            listen=listen or config.listen,
-            listen_any=listen_any or config.listen_any,
-        )
+    config = msgspec.structs.replace(
+        config,
+        listen=listen or config.listen,
+        listen_any=listen_any or config.listen_any,
+        metrics=metrics or config.metrics,
+        traces=traces or config.traces,
+    )
     if idle_seconds is None and background and config.idle_seconds and not config.listen:
         idle_seconds = config.idle_seconds
     with ExitStack() as stack:
@@ -194,6 +200,7 @@ def _serve(
     lock: StoreLock,
     idle_seconds: float | None,
 ) -> int:
+    began = time.monotonic()
     ring = KeyRing(store.keys)
     tcp, server_keys = "", None
     if config.listen:
@@ -242,7 +249,7 @@ def _serve(
     git_seq = history.start()
     check_not_behind(state, git_seq)
     journal.append([], history.commits_after(journal.last_commit_seq()))
-    replay_to_git(git_index, history, git_seq, partial(journal.append, []))
+    replayed = replay_to_git(git_index, history, git_seq, partial(journal.append, []))
 
     tree = FileTree(
         store.root,
@@ -273,13 +280,17 @@ def _serve(
     def on_committed(commits: list[tuple[int, str]]) -> None:
         runtime.on_committed(commits)
 
+    def on_git_progress() -> None:
+        runtime.on_shown()
+        watching.in_git(git.git_seq)
+
     lookup = Lookup(lookup_index, tree, files_seq=lambda: files.written_seq)
     git = GitStage(
         history,
         git_index,
         state.seq,
         on_committed=on_committed,
-        on_progress=lambda: runtime.on_shown(),
+        on_progress=on_git_progress,
     )
     files = FileStage(
         tree,
@@ -312,6 +323,7 @@ def _serve(
 
     def on_full(error: JournalFull) -> None:
         runtime.on_full(error)
+        watching.lost()
 
     def on_healed() -> None:
         runtime.on_healed()
@@ -324,6 +336,7 @@ def _serve(
         generated.add(batch)
         manifest.add(batch)
         search.add(batch)
+        watching.durable(batch, stage.batch_seconds)
 
     stage = JournalStage(
         journal,
@@ -360,6 +373,7 @@ def _serve(
         )
         stack.callback(curve.close)
     ways = Ways(router, spool, curve)
+    watching = Watching(stack, config, store_id, time.monotonic() - began, replayed)
     runtime = Runtime(
         state,
         lookup,
@@ -377,6 +391,7 @@ def _serve(
         on_batch=on_batch,
         on_adopted=tree.accept,
         known_keys=lambda: ring.ids,
+        observers=watching.observers,
     )
     socket.unlink(missing_ok=True)
     with private_umask():
@@ -396,8 +411,13 @@ def _serve(
     gc.collect()
     gc.freeze()
 
+    def figures_now() -> Figures:
+        return figures_of(runtime.state, runtime.load, read_clock(), stage, git, files)
+
     def tell() -> None:
-        announce(store.root, EndpointInfo(endpoint, os.getpid(), epoch, __version__, tcp))
+        watching.look_at(figures_now)
+        metrics = watching.metrics
+        announce(store.root, EndpointInfo(endpoint, os.getpid(), epoch, __version__, tcp, metrics))
         _log.info("serving %s at operation %d", store.root, state.seq)
 
     beside = [quarantine.run, watcher.run, mirror.run, manifest.run, spool.run, search.run]

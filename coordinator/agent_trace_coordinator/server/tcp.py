@@ -9,11 +9,21 @@ from agent_trace_coordinator.storage.keys import KeyRing, ServerKeys
 from agent_trace_protocol import InvalidRequest
 from agent_trace_protocol.keys import parse_tcp_address
 
-__all__ = ["listen_address", "required_keys"]
+__all__ = ["listen_address", "numeric_address", "required_keys"]
 
 
 def listen_address(text: str, *, anywhere: bool) -> str:
     """Return the address to bind for `tcp://ADDRESS:PORT`; loopback only, unless `anywhere`.
+
+    Raises:
+        StoreInvalid: it is none, or others could reach it and nobody said that they may.
+    """
+    host, port = numeric_address(text, anywhere=anywhere)
+    return f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
+
+
+def numeric_address(text: str, *, anywhere: bool) -> tuple[str, int]:
+    """Return the numbers of host and port of `tcp://ADDRESS:PORT`; loopback, unless `anywhere`.
 
     Raises:
         StoreInvalid: it is none, or others could reach it and nobody said that they may.
@@ -34,8 +44,7 @@ def listen_address(text: str, *, anywhere: bool) -> str:
             f"{text} can be reached from other machines; if that is meant, say so: --listen-any, "
             "or listen_any = true in config.toml"
         )
-    shown = f"[{address}]" if address.version == 6 else str(address)
-    return f"tcp://{shown}:{port}"
+    return str(address), port
 
 
 def required_keys(ring: KeyRing) -> ServerKeys:

@@ -76,6 +76,8 @@ class StoreConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     scan_seconds: Annotated[float, msgspec.Meta(ge=1, le=86_400)] = 30.0
     listen: str = ""
     listen_any: bool = False
+    metrics: str = ""
+    traces: str = ""
 
 
 DEFAULT_CONFIG: Final = f"""\
@@ -131,8 +133,15 @@ format_version = {FORMAT_VERSION}
 # Each of them needs a key: agent-trace keys. docs/security.md says more.
 # listen = ""
 
-# Whether that may be an address that other machines can reach.
+# Whether that, and metrics, may be an address that other machines can reach.
 # listen_any = false
+
+# Where to serve metrics for Prometheus, such as "127.0.0.1:9464"; empty: nowhere. Numbers only.
+# metrics = ""
+
+# Where to send OpenTelemetry traces, such as "http://127.0.0.1:4318/v1/traces"; empty: nowhere.
+# Needs pip install 'agent-trace[traces]'. They name authors and paths, and hold no contents.
+# traces = ""
 
 # A language model for `agent-trace context synthesize`: the base address of any endpoint that
 # speaks OpenAI's chat completions, such as http://localhost:11434/v1, and a model. Empty: none.
