@@ -33,6 +33,7 @@ REQUESTS_MAX: Final = 512
 GRACE_SECONDS: Final = 2
 """How long requests under way may take when the process is told to end."""
 
+_ANYWHERE: Final = ("0.0.0.0", "::")
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 
 
@@ -148,8 +149,9 @@ class Place:
         return [*(f"http://{each}" for each in _here(port)), *self.origins]
 
     def address(self, port: int) -> str:
-        """Return the address of this place, without a path."""
-        shown = f"[{self.host}]" if ":" in self.host else self.host
+        """Return an address by which this machine reaches this place, without a path."""
+        host = "localhost" if self.host in _ANYWHERE else self.host
+        shown = f"[{host}]" if ":" in host else host
         return f"http://{shown}:{port}"
 
     def bind(self) -> socket.socket:
