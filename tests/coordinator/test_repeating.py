@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import pytest
+
 from agent_trace_coordinator.core.records import Repeated
 from agent_trace_coordinator.core.refusals import REFUSALS_MAX
 from agent_trace_protocol import (
+    AcquireLease,
     Actor,
+    Close,
     Committed,
     DiscardViolation,
     DocumentType,
+    Done,
     Edit,
     ErrorCode,
+    Leased,
+    Open,
     Opened,
     Put,
     Refused,
+    ReleaseLease,
+    Request,
+    Stop,
     Transact,
 )
 from support.core import Desk
+from support.messages import SAMPLES
 
 EDIT = Transact((Edit("a.md", b"two", b"2"),))
 
@@ -84,3 +95,46 @@ def test_an_attempt_is_counted_once_however_often_its_request_arrives() -> None:
     desk.state.refusals.clear()
     gone = desk.ask(ann.key, ann.number, request)
     assert isinstance(gone, Refused) and gone.error.violation == first.error.violation
+
+
+@pytest.mark.parametrize("actor", [Actor.USER, Actor.AGENT, Actor.READER])
+def test_two_records_never_have_the_same_number_whatever_is_asked_under_it(actor: Actor) -> None:
+    """Two of them would end the coordinator: the index of the journal takes each number once."""
+    desk = Desk()
+    member = desk.member("ann", actor)
+    requests: list[Request] = [
+        each.message
+        for each in SAMPLES
+        if each.kind == "request" and not isinstance(each.message, Open | Close)
+    ]
+    for last in range(1, 9):
+        for index, request in enumerate(requests):
+            # Each request twice under each of a few numbers, and as after a restart every now and
+            # then.
+            desk.ask(member.key, index % last + 1, request)
+            if index % 3 == 0:
+                desk.state.refusals.clear()
+            desk.ask(member.key, index % last + 1, request)
+    assert isinstance(member.open(), Opened)
+
+
+def test_a_question_that_was_refused_is_counted_each_time_and_never_under_its_number() -> None:
+    desk = Desk()
+    ann = desk.member("ann")
+    first = ann.ask(Stop())
+    assert isinstance(first, Refused) and first.error.violation
+    assert [desk.ask(ann.key, ann.number, Stop()) for _ in range(3)] == [first] * 3
+    assert [entry.record.request for entry in desk.entries[1:]] == [0, 0, 0]
+    assert isinstance(desk.ask(ann.key, ann.number, Transact((Put("a.md", b"1"),))), Committed)
+
+
+def test_a_number_under_which_a_request_waits_is_not_for_another() -> None:
+    desk = Desk()
+    ann, ben = desk.member("ann"), desk.member("ben")
+    held = ann.ask(AcquireLease("a.md"))
+    assert isinstance(held, Leased)
+    assert ben.ask(AcquireLease("a.md", wait_seconds=60)) is None
+    other = desk.ask(ben.key, ben.number, Transact((Put("b.md", b"1"),)))
+    assert isinstance(other, Refused) and other.error.code is ErrorCode.REQUEST_REUSED
+    assert isinstance(ann.ask(ReleaseLease(held.lease.token)), Done)
+    assert isinstance(desk.late[ben.key, ben.number], Leased)

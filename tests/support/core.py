@@ -79,6 +79,8 @@ class Desk:
     """Paths on which a symlink is in the way, and what is said about it."""
     put_back: list[str] = field(default_factory=list[str])
     """Documents whose files were brought back."""
+    numbers: set[tuple[str, int]] = field(default_factory=set[tuple[str, int]])
+    """The requests that have a record, by session and number."""
     late: dict[tuple[bytes, int], Reply] = field(default_factory=dict[tuple[bytes, int], Reply])
     """Answers to earlier requests, by the key of the session and the request's number."""
     asking: tuple[bytes, int] = (b"", 0)
@@ -90,6 +92,11 @@ class Desk:
         reply: Reply | None = None
         for effect in effects:
             if isinstance(effect, Append):
+                record = effect.entry.record
+                number = record.session, record.request
+                # As the index of a journal does, which would end the coordinator.
+                assert not record.request or number not in self.numbers, record
+                self.numbers.add(number)
                 self.entries.append(effect.entry)
                 self.contents.update(effect.entry.contents)
             elif isinstance(effect, Answer):

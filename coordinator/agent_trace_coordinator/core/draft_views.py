@@ -73,7 +73,7 @@ def draft_request(
             if input.number < 1:
                 raise InvalidRequest(f"{input.number} is not a request number; they count from 1")
             if input.facts.previous is not None:
-                return [repeated(state, input.facts.previous, input.fingerprint)]
+                return [repeated(input.facts.previous)]
             draft = _own(state, session, request.draft, "discards")
             body = Discarded(draft=draft.seq)
             return [

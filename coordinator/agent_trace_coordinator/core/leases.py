@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from agent_trace_protocol import (
     AcquireLease,
-    Actor,
     CancelLease,
     Done,
     InvalidRequest,
@@ -23,10 +22,8 @@ from agent_trace_protocol import (
     LeaseList,
     Leases,
     PathPattern,
-    PermissionDenied,
     ReleaseLease,
     RenewLease,
-    RequestReused,
     StaleLease,
     TooMany,
     WaiterInfo,
@@ -66,32 +63,27 @@ __all__ = ["acquire", "cancel", "hand_over", "list_leases", "release", "renew"]
 def acquire(
     state: State, session: SessionEntry, input: Received, request: AcquireLease, now: Now
 ) -> list[Effect]:
-    """Grant a lease, let the request wait, or refuse it.
+    """Grant a lease, let the request wait, or refuse it. Whether the session may ask for it at all
+    was decided before.
 
     Raises:
         InvalidRequest: the path, the duration or the time to wait is out of its range.
-        PermissionDenied: a reader holds no lease; only a user takes one away from its holder.
         LeaseHeld: it is not free, and the request would not wait.
         TooMany: there are as many leases, or requests that wait, as there may be.
     """
     _check_number(input)
-    if session.actor is Actor.READER:
-        raise PermissionDenied("a reader changes nothing, so it keeps nobody from it either")
     pattern = _pattern_of(state, request.path)
     ttl_ms = _ttl_ms(request.ttl_seconds)
     if request.wait_seconds > LEASE_WAIT_SECONDS_MAX:
         raise InvalidRequest(
             f"a request waits at most {LEASE_WAIT_SECONDS_MAX:g} s, not {request.wait_seconds:g}"
         )
-    if request.steal and session.actor is not Actor.USER:
-        raise PermissionDenied("only a user takes a lease away from its holder")
     previous = input.facts.previous
     if previous is not None:
         return [_repeat(state, previous, input, now)]
     key = session.id, input.number
     known = state.waiters.get(key)
     if known is not None:
-        _check_same(known.fingerprint, input)
         # Asked again over another connection: it keeps its place.
         state.waiters[key] = _waiter(input, pattern, request, ttl_ms, known.deadline)
         return []
@@ -140,13 +132,6 @@ def _ttl_ms(seconds: float) -> int:
     return round(seconds * 1000)
 
 
-def _check_same(fingerprint: bytes, input: Received) -> None:
-    if fingerprint != input.fingerprint:
-        raise RequestReused(
-            f"request {input.number} of session {input.session} was used for other content"
-        )
-
-
 def _waiter(
     input: Received, pattern: PathPattern, request: AcquireLease, ttl_ms: int, deadline: float
 ) -> Waiter:
@@ -164,7 +149,6 @@ def _waiter(
 
 def _repeat(state: State, previous: Record, input: Received, now: Now) -> Answer:
     """Answer a request for a lease that was granted before."""
-    _check_same(previous.fingerprint, input)
     lease = state.leases.by_token.get(previous.seq)
     if lease is None or lease.session != input.session:
         body = previous.body
@@ -228,7 +212,6 @@ def release(
     """
     _check_number(input)
     if input.facts.previous is not None:
-        _check_same(input.facts.previous.fingerprint, input)
         return [Answer(Done(), input.facts.previous.seq)]
     lease = _held(state, session, request.token, now)
     return [end_lease(state, session, lease, "released", now, input), Answer(Done(), state.seq)]

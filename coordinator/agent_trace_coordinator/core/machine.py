@@ -211,6 +211,10 @@ def _answer(
             if session.actor is Actor.READER:
                 message = "a reader takes no leases; nobody can grant it: connect as an agent"
                 raise forbid("reader", Action.REFUSE, request.path, message)
+            if request.steal and session.actor is not Actor.USER:
+                message = "only a user takes a lease away from its holder; ask one to run: "
+                message += "agent-trace lease steal"
+                raise forbid("only-users-steal", Action.LEASE, request.path, message)
             return acquire(state, session, input, request, now)
         case RenewLease():
             return renew(state, session, request, now)

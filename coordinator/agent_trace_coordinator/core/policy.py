@@ -24,7 +24,6 @@ from agent_trace_protocol import (
     Permissions,
     Permit,
     Refused,
-    RequestReused,
     SessionKind,
     ShowViolation,
     TooLarge,
@@ -38,17 +37,16 @@ from agent_trace_protocol.limits import PAGE_ENTRIES_MAX
 
 from .effects import Answer, AnswerViolation, Effect
 from .grants import GRANTS_MAX, expired, info_of_grant
-from .inputs import Now, Received
+from .inputs import RECORDED_REQUESTS, Now, Received
 from .permissions import Forbidden, Verb, effective_type, explain, permit_of
 from .recording import append, introduce
-from .records import Discarded, Locked, Record, Repeated, Unlocked, Violated
+from .records import Discarded, Locked, Record, Unlocked
 from .state import DocumentState, SessionEntry, State, ViolationState
 from .violations import (
     Attempt,
     count_again,
     info_of_violation,
     parse_violation_id,
-    refusal_again,
     refusal_of,
     violated,
 )
@@ -97,7 +95,7 @@ def _change(
         raise InvalidRequest(f"{input.number} is not a request number; they count from 1")
     previous = input.facts.previous
     if previous is not None:
-        return [repeated(state, previous, input.fingerprint)]
+        return [repeated(previous)]
     match request:
         case Unlock():
             body: Unlocked | Locked | Discarded = _unlock(state, session, request)
@@ -113,14 +111,8 @@ def _change(
     return [*effects, Answer(Done(), state.seq)]
 
 
-def repeated(state: State, previous: Record, fingerprint: bytes) -> Answer:
-    """Answer a request about rights that was carried out, or refused on record, before."""
-    if previous.fingerprint != fingerprint:
-        raise RequestReused(
-            f"request {previous.request} of session {previous.session} was used for other content"
-        )
-    if isinstance(previous.body, (Violated, Repeated)):
-        return Answer(Refused(refusal_again(state, previous)), previous.seq)
+def repeated(previous: Record) -> Answer:
+    """Answer a request about rights that was carried out before."""
     if not isinstance(previous.body, (Unlocked, Locked, Discarded)):
         raise InternalError(f"record {previous.seq} is not that of a request about rights")
     return Answer(Done(), previous.seq)
@@ -150,12 +142,15 @@ def record_refusal(
     digest = attempt.digest(session.actor, session.name, forbidden.rule)
     effects: list[Effect] = []
     waiting = state.violations.get(state.attempts.get(digest, 0))
+    # Of a question nobody knows whether it was asked before under the same number, and no two
+    # records of a session have one.
+    number = input.number if isinstance(input.request, RECORDED_REQUESTS) else 0
     if waiting is None:
         effects += introduce(state, session, now)
-        effects += keep(state, session, attempt, forbidden, now, input.number, input.fingerprint)
+        effects += keep(state, session, attempt, forbidden, now, number, input.fingerprint)
         waiting = state.violations[state.attempts[digest]]
     elif session.journaled:
-        effects += keep(state, session, attempt, forbidden, now, input.number, input.fingerprint)
+        effects += keep(state, session, attempt, forbidden, now, number, input.fingerprint)
     else:
         # A one-shot is not put on record for having tried the same again.
         count_again(state, waiting)
@@ -179,7 +174,16 @@ def keep(
         if body is None:
             return []
         # With its number, so that the same request is not counted again after a restart.
-        return [append(state, author, body, now, request=request, fingerprint=fingerprint)]
+        return [
+            append(
+                state,
+                author,
+                body,
+                now,
+                request=request,
+                fingerprint=fingerprint if request else b"",
+            )
+        ]
     violation, contents = violated(
         state, attempt, forbidden.rule, forbidden.error, digest, state.seq + 1
     )

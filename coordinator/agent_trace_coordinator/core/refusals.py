@@ -14,7 +14,9 @@ from agent_trace_protocol import Refused, RequestReused
 
 from .effects import Answer, Effect
 from .inputs import RECORDED_REQUESTS, Received
+from .records import Repeated, Violated
 from .state import State
+from .violations import refusal_again
 
 __all__ = ["find_refusal", "note_refusal"]
 
@@ -24,20 +26,33 @@ longest diffs some 14 MB."""
 
 
 def find_refusal(state: State, input: Received) -> Answer | None:
-    """Return what a request was refused with before, if it was and that is remembered.
+    """Return what a request was refused with before, if it was and that is remembered or on record.
+
+    Whatever this lets pass may make a record under the request's number: there is none yet, or the
+    request is the same one and knows what it did.
 
     Raises:
-        RequestReused: another request had this number.
+        RequestReused: another request had this number, or waits under it.
     """
-    known = state.refusals.get((input.session, input.number))
-    if known is None or not isinstance(input.request, RECORDED_REQUESTS):
+    if input.number < 1 or not isinstance(input.request, RECORDED_REQUESTS):
         return None
-    fingerprint, refused, after = known
-    if fingerprint != input.fingerprint:
-        raise RequestReused(
-            f"request {input.number} of session {input.session} was used for other content"
-        )
-    return Answer(refused, after)
+    known = state.refusals.get((input.session, input.number))
+    previous = input.facts.previous
+    waiter = state.waiters.get((input.session, input.number))
+    for earlier in (
+        None if known is None else known[0],
+        None if previous is None else previous.fingerprint,
+        None if waiter is None else waiter.fingerprint,
+    ):
+        if earlier is not None and earlier != input.fingerprint:
+            raise RequestReused(
+                f"request {input.number} of session {input.session} was used for other content"
+            )
+    if known is not None:
+        return Answer(known[1], known[2])
+    if previous is not None and isinstance(previous.body, (Violated, Repeated)):
+        return Answer(Refused(refusal_again(state, previous)), previous.seq)
+    return None
 
 
 def note_refusal(state: State, input: Received, effects: list[Effect]) -> None:

@@ -14,8 +14,6 @@ from agent_trace_protocol import (
     InternalError,
     InvalidRequest,
     NotFound,
-    Refused,
-    RequestReused,
     StatementInfo,
     StatementList,
     Steer,
@@ -27,10 +25,9 @@ from .effects import Answer, Effect
 from .inputs import Now, Received
 from .policy import forbid
 from .recording import append, introduce
-from .records import Record, Steered, SteeringDropped, Violated
+from .records import Record, Steered, SteeringDropped
 from .state import SessionEntry, State
 from .trace_state import STATEMENTS_MAX, Statement
-from .violations import refusal_of
 
 __all__ = ["list_statements", "parse_statement_id", "statement_id", "steer"]
 
@@ -69,7 +66,7 @@ def steer(
         raise InvalidRequest(f"{input.number} is not a request number; they count from 1")
     previous = input.facts.previous
     if previous is not None:
-        return [_repeated(previous, input.fingerprint)]
+        return [_repeated(previous)]
     if session.actor is not Actor.USER:
         action = Action.STEER if isinstance(request, Steer) else Action.UNSTEER
         raise forbid(
@@ -122,15 +119,9 @@ def _info(said: Statement) -> StatementInfo:
     return StatementInfo(statement_id(said.seq), said.seq, said.time_ms, said.author, said.text)
 
 
-def _repeated(previous: Record, fingerprint: bytes) -> Answer:
+def _repeated(previous: Record) -> Answer:
     """Answer a request that was carried out before."""
-    if previous.fingerprint != fingerprint:
-        raise RequestReused(
-            f"request {previous.request} of session {previous.session} was used for other content"
-        )
     body = previous.body
-    if isinstance(body, Violated):
-        return Answer(Refused(refusal_of(previous.seq, body)), previous.seq)
     if isinstance(body, SteeringDropped):
         return Answer(Done(), previous.seq)
     if not isinstance(body, Steered):
