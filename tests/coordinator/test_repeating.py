@@ -102,10 +102,10 @@ def test_two_records_never_have_the_same_number_whatever_is_asked_under_it(actor
     """Two of them would end the coordinator: the index of the journal takes each number once."""
     desk = Desk()
     member = desk.member("ann", actor)
-    requests: list[Request] = [
+    requests = [
         each.message
         for each in SAMPLES
-        if each.kind == "request" and not isinstance(each.message, Open | Close)
+        if isinstance(each.message, Request) and not isinstance(each.message, Open | Close)
     ]
     for last in range(1, 9):
         for index, request in enumerate(requests):
