@@ -13,6 +13,7 @@ from agent_trace_coordinator.core import (
     merge,
     places,
     recording,
+    refusals,
     sessions,
     texts,
     transactions,
@@ -146,12 +147,10 @@ CORE_MUTANTS: Final = (
     ),
     Mutant(
         "a reused number is taken for a repetition",
-        transactions.repeat,
-        "if previous.fingerprint != fingerprint:",
+        refusals.find_refusal,
+        "if earlier is not None and earlier != input.fingerprint:",
         "if False:",
         "a write is answered with another one's result and never done",
-        first=100,
-        seeds=300,
     ),
     Mutant(
         "request numbers are forgotten",

@@ -146,7 +146,7 @@ def _receive(state: State, input: Received, now: Now) -> list[Effect]:
         if isinstance(request, Transact) and previous is not None:
             # The session has ended, and what it did stays done: its answer is still its answer.
             in_git = request.durability is Durability.GIT
-            return [repeat(state, previous, input.fingerprint, in_git)]
+            return [find_refusal(state, input) or repeat(previous, in_git)]
         if input.facts.session_ended:
             raise SessionSuperseded(
                 f"session {input.session} ended ({input.facts.session_ended}); connect anew"

@@ -9,7 +9,6 @@ from agent_trace_protocol import (
     InvalidRequest,
     LeaseInfo,
     Refused,
-    RequestReused,
     Transact,
     WriteResult,
 )
@@ -22,9 +21,8 @@ from .inputs import Now, Received
 from .lease_guard import Guard
 from .reads import take_reads
 from .recording import append, introduce
-from .records import Changed, Drafted, Record, RecordBody, Repeated, Violated
+from .records import Changed, Drafted, Record, RecordBody
 from .state import SessionEntry, State
-from .violations import refusal_again, refusal_of
 
 __all__ = ["repeat", "transact"]
 
@@ -38,7 +36,7 @@ def transact(
     in_git = request.durability is Durability.GIT
     previous = input.facts.previous
     if previous is not None:
-        return [repeat(state, previous, input.fingerprint, in_git)]
+        return [repeat(previous, in_git)]
     if len(request.message) > TEXT_FIELD_LENGTH_MAX or not request.message.isprintable():
         raise InvalidRequest(
             f"a message is one line of at most {TEXT_FIELD_LENGTH_MAX} printable characters"
@@ -92,14 +90,8 @@ def transact(
     return [*effects, appended, outcome]
 
 
-def repeat(state: State, previous: Record, fingerprint: bytes, in_git: bool) -> Answer:
+def repeat(previous: Record, in_git: bool) -> Answer:
     """Answer a request that was carried out before: the same answer, and nothing done."""
-    if previous.fingerprint != fingerprint:
-        raise RequestReused(
-            f"request {previous.request} of session {previous.session} was used for other content"
-        )
-    if isinstance(previous.body, Repeated):
-        return Answer(Refused(refusal_again(state, previous)), previous.seq)
     return _outcome(previous, in_git)
 
 
@@ -115,8 +107,6 @@ def _outcome(
     if isinstance(body, Drafted):
         refusal = refusal_of_draft(body.code, body.conflict, body.lease)
         return Answer(Refused(refusal), record.seq)
-    if isinstance(body, Violated):
-        return Answer(Refused(refusal_of(record.seq, body)), record.seq)
     if not isinstance(body, Changed):
         raise InternalError(f"record {record.seq} is not a transaction's")
     committed = Committed(
