@@ -181,6 +181,7 @@ class SimulatedGit(GitStage):
         self._moved = anyio.Event()
         self._lost_seq = 0
         self.git_seq = self.durable_seq = disk.seq
+        self._lost_seq = 0
         self.failure = ""
 
     def add(self, batch: list[Entry]) -> None:
