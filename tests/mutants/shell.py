@@ -133,7 +133,7 @@ SHELL_MUTANTS: Final = (
     Mutant(
         "a full disk refuses what is done",
         Runtime._decide,
-        "if facts.previous is None:",
+        "if not self._repeated:",
         "if True:",
         "an agent is told that nothing was done, and it was",
         seeds=100,
