@@ -6,15 +6,16 @@ these work on the store's files, also where no coordinator can be started any mo
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, cast
+from typing import TypeVar
 
 import anyio
+import msgspec
 
 from agent_trace_protocol import AgentTraceError, ErrorCode
+from agent_trace_protocol.upkeep import BackupReport, Examination, MirrorState, Outcome
 
 __all__ = [
     "UpkeepFailed",
@@ -28,85 +29,87 @@ __all__ = [
     "restore_backup",
 ]
 
-_Json = dict[str, Any]
+_Answer = TypeVar("_Answer")
 
 
 class UpkeepFailed(AgentTraceError):
-    """The command could not do it; the message is its own."""
+    """The command could not do it; the message is its own, a note says what helps."""
 
     code = ErrorCode.CORRUPT
 
 
-async def doctor(store: Path) -> _Json:
+async def doctor(store: Path) -> Examination:
     """Examine a store and change nothing; `healthy` says whether all is well, `findings` what is
     not. Raises `UpkeepFailed`."""
-    return cast("_Json", await _run("doctor", "--store", str(store)))
+    return await _run(Examination, "doctor", "--store", str(store))
 
 
-async def repair(store: Path, *, dry_run: bool = False) -> _Json:
+async def repair(store: Path, *, dry_run: bool = False) -> Outcome:
     """Put a store right that nobody serves; `losses` name what was found nowhere.
 
     Raises:
         UpkeepFailed: a coordinator has the store, or it could not be done; it can be run again.
     """
     how = "--dry-run" if dry_run else "--yes"
-    return cast("_Json", await _run("repair", how, "--store", str(store)))
+    return await _run(Outcome, "repair", how, "--store", str(store))
 
 
-async def back_up(store: Path, file: Path) -> _Json:
+async def back_up(store: Path, file: Path) -> BackupReport:
     """Write a store, served or not, to one new file; raises `UpkeepFailed`."""
-    return cast("_Json", await _run("backup", str(file), "--store", str(store)))
+    return await _run(BackupReport, "backup", "--store", str(store), "--", str(file))
 
 
-async def restore_backup(file: Path, directory: Path) -> _Json:
+async def restore_backup(file: Path, directory: Path) -> BackupReport:
     """Make a store in a new directory from a backup; raises `UpkeepFailed`."""
-    return cast("_Json", await _run("restore-backup", str(file), str(directory)))
+    return await _run(BackupReport, "restore-backup", "--", str(file), str(directory))
 
 
-async def add_mirror(store: Path, url: str) -> list[_Json]:
+async def add_mirror(store: Path, url: str) -> list[MirrorState]:
     """Push the history to `url` from now on; return all mirrors. Raises `UpkeepFailed`."""
-    return await _mirror("add", "--store", str(store), "--", url)
+    return await _run(list[MirrorState], "mirror", "add", "--store", str(store), "--", url)
 
 
-async def remove_mirror(store: Path, url: str) -> list[_Json]:
+async def remove_mirror(store: Path, url: str) -> list[MirrorState]:
     """Push to `url` no more; return the mirrors that are left. Raises `UpkeepFailed`."""
-    return await _mirror("remove", "--store", str(store), "--", url)
+    return await _run(list[MirrorState], "mirror", "remove", "--store", str(store), "--", url)
 
 
-async def mirrors(store: Path) -> list[_Json]:
+async def mirrors(store: Path) -> list[MirrorState]:
     """Return the mirrors and how far each has come; raises `UpkeepFailed`."""
-    return await _mirror("ls", "--store", str(store))
+    return await _run(list[MirrorState], "mirror", "ls", "--store", str(store))
 
 
-async def push_mirrors(store: Path) -> list[_Json]:
+async def push_mirrors(store: Path) -> list[MirrorState]:
     """Push to all mirrors now; a `failure` says which could not be. Raises `UpkeepFailed`."""
-    return await _mirror("push", "--store", str(store))
+    return await _run(list[MirrorState], "mirror", "push", "--store", str(store))
 
 
-async def _mirror(*arguments: str) -> list[_Json]:
-    return cast("list[_Json]", await _run("mirror", *arguments))
+class _Error(msgspec.Struct):
+    message: str
+    hint: str = ""
 
 
-async def _run(command: str, *arguments: str) -> object:
-    """Run a command of the coordinator's; return its JSON, or raise its error."""
-    # `--json` goes before anything that may look like an option.
-    subcommand = [arguments[0]] if command == "mirror" else []
-    rest = arguments[len(subcommand) :]
-    whole = [
-        *(sys.executable, "-P", "-m", "agent_trace_coordinator"),
-        *(command, *subcommand, "--json", *rest),
-    ]
-    done = await anyio.run_process(whole, stdin=subprocess.DEVNULL, check=False)
+class _Refusal(msgspec.Struct):
+    error: _Error
+
+
+async def _run(answer: type[_Answer], *arguments: str) -> _Answer:
+    """Run a command of the coordinator's; return what its JSON says, or raise its error."""
+    # Before anything that may look like an option.
+    words = list(arguments)
+    words.insert(words.index("--") if "--" in words else len(words), "--json")
+    command = [sys.executable, "-P", "-m", "agent_trace_coordinator", *words]
+    done = await anyio.run_process(command, stdin=subprocess.DEVNULL, check=False)
     try:
-        value: object = json.loads(done.stdout)
-    except ValueError:
+        return msgspec.json.decode(done.stdout, type=answer)
+    except msgspec.MsgspecError:
         said = done.stderr.decode("utf-8", "replace").strip().splitlines()
-        raise UpkeepFailed(
-            said[-1] if said else f"{command} ended with {done.returncode}"
-        ) from None
-    if isinstance(value, dict):
-        error = cast("_Json", value).get("error")
-        if error is not None:
-            raise UpkeepFailed(str(error))
-        return cast("_Json", value)
-    return value
+    last = said[-1] if said else f"{words[0]} ended with {done.returncode}"
+    try:
+        told = msgspec.json.decode(last, type=_Refusal).error
+    except msgspec.MsgspecError:
+        raise UpkeepFailed(last) from None
+    failure = UpkeepFailed(told.message)
+    if told.hint:
+        failure.add_note(told.hint)
+    raise failure

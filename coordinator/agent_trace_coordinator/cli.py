@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 import sys
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import NoReturn
 
 import click
 
@@ -15,50 +14,11 @@ from agent_trace_protocol import AgentTraceError
 from agent_trace_protocol.layout import CONFIG_FILE, EXIT_ALREADY_RUNNING
 
 from . import cli_config, cli_keys, cli_repair
-from .errors import AlreadyRunning, CorruptStore, GitFailed, StoreInvalid, StoreNested
+from .cli_failures import explain, say
+from .errors import AlreadyRunning, StoreInvalid
 from .log_lines import formatter_of
 
-__all__ = ["COMMANDS", "explain", "main"]
-
-_HINTS: Final[tuple[tuple[type[AgentTraceError], str], ...]] = (
-    # More particular classes come first.
-    (AlreadyRunning, "there is nothing to do; to be the coordinator here: agent-trace stop, first"),
-    (
-        StoreNested,
-        "leave init out and use that one, or allow a store in a store: agent-trace init --nested",
-    ),
-    (
-        CorruptStore,
-        "see what is wrong with: agent-trace doctor; put it right with: agent-trace repair",
-    ),
-    (
-        GitFailed,
-        "see that git works there; if .agent-trace/repo is damaged, move it away: the history is "
-        "made again from the journal",
-    ),
-)
-
-_REASONS: Final = {
-    errno.EACCES: "choose a directory that you can write to",
-    errno.EPERM: "choose a directory that you can write to",
-    errno.EROFS: "choose a directory on a file system that can be written",
-    errno.ENOSPC: "free space on the disk",
-    errno.EDQUOT: "free space on the disk",
-    errno.ENOENT: "no directory can be made there; choose another path",
-    errno.ENOTDIR: "a file is in the way; choose another path",
-}
-"""What helps against an error of the file system."""
-
-
-def explain(error: AgentTraceError | OSError) -> tuple[str, str]:
-    """Return what is wrong and what helps; the latter may be empty."""
-    hint = next((text for kind, text in _HINTS if isinstance(error, kind)), "")
-    cause = error if isinstance(error, OSError) else error.__cause__
-    if not hint and isinstance(cause, OSError):
-        hint = _REASONS.get(cause.errno or 0, "")
-    if isinstance(error, OSError):
-        return f"{error.filename or 'the store'}: {error.strerror or error}", hint
-    return error.message, hint
+__all__ = ["COMMANDS", "main"]
 
 
 def _fail(error: AgentTraceError | OSError, exit_code: int = 1) -> NoReturn:
@@ -66,9 +26,7 @@ def _fail(error: AgentTraceError | OSError, exit_code: int = 1) -> NoReturn:
     message, hint = explain(error)
     if isinstance(error, OSError):
         message = f"{error.filename or 'the directory'} can not be made: {error.strerror or error}"
-    click.echo(f"error: {message}", err=True)
-    if hint:
-        click.echo(f"hint: {hint}", err=True)
+    say(error, message, hint)
     sys.exit(exit_code)
 
 

@@ -12,6 +12,7 @@ import msgspec
 
 from agent_trace_protocol import AgentTraceError
 
+from .cli_failures import say
 from .cli_repair import find_store
 
 if TYPE_CHECKING:
@@ -38,10 +39,7 @@ def _run(store: Path | None, as_json: bool, work: Callable[[Store], None]) -> No
     try:
         work(Store(find_store((store or Path.cwd()).absolute())))
     except AgentTraceError as error:
-        if as_json:
-            click.echo(msgspec.json.encode({"error": error.message, "hint": ""}), err=True)
-        else:
-            click.echo(f"error: {error.message}", err=True)
+        say(error, error.message, as_json=as_json)
         sys.exit(1)
 
 

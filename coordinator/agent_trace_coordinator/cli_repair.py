@@ -13,7 +13,9 @@ import msgspec
 
 from agent_trace_protocol import AgentTraceError
 from agent_trace_protocol.layout import CONFIG_FILE, STORE_DIRECTORY
+from agent_trace_protocol.upkeep import Loss, MirrorState
 
+from .cli_failures import explain, printable, say
 from .errors import StoreInvalid
 
 __all__ = ["COMMANDS"]
@@ -69,11 +71,6 @@ def _print_json(value: Any) -> None:
     click.echo(msgspec.json.encode(value))
 
 
-def _said(text: str) -> str:
-    """Return text that a terminal only displays: paths may hold anything."""
-    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)
-
-
 def _say(line: str) -> None:
     """Print a line of what is being done; it is done all the same if nobody reads on."""
     try:
@@ -88,8 +85,6 @@ def _named(store: Path | None) -> Path:
 
 def _ending(work: Callable[[], int], progress: Progress, as_json: bool) -> None:
     """Run a command's work and end with its exit code; errors become messages with a next step."""
-    from .cli import explain  # noqa: PLC0415 - it imports this module
-
     try:
         code = work()
     except BrokenPipeError:
@@ -99,12 +94,7 @@ def _ending(work: Callable[[], int], progress: Progress, as_json: bool) -> None:
     except (AgentTraceError, OSError) as error:
         progress.clear()
         message, hint = explain(error)
-        if as_json:
-            _print_json({"error": message, "hint": hint})
-        else:
-            click.echo(f"error: {_said(message)}", err=True)
-            if hint:
-                click.echo(f"hint: {hint}", err=True)
+        say(error, message, hint, as_json=as_json)
         code = 1
     except KeyboardInterrupt:
         progress.clear()
@@ -135,9 +125,9 @@ def doctor(store: Path | None, as_json: bool) -> None:
             _print_json(found)
             return 0 if found.healthy else 1
         for line in found.checked:
-            click.echo(_said(line))
+            click.echo(printable(line))
         for finding in found.findings:
-            click.echo(f"wrong: {finding.area}: {_said(finding.what)}")
+            click.echo(f"wrong: {finding.area}: {printable(finding.what)}")
         if found.healthy:
             click.echo("nothing is wrong")
             return 0
@@ -169,7 +159,6 @@ def repair(store: Path | None, dry_run: bool, yes: bool, as_json: bool) -> None:
 
     def work() -> int:
         from .repair.examine import Look  # noqa: PLC0415 - slow to import
-        from .repair.findings import Loss  # noqa: PLC0415
         from .repair.mend import repair as mend  # noqa: PLC0415
         from .storage.store import Store  # noqa: PLC0415
 
@@ -177,10 +166,10 @@ def repair(store: Path | None, dry_run: bool, yes: bool, as_json: bool) -> None:
             progress.clear()
             if not as_json:
                 for finding in seen.findings:
-                    _say(f"wrong: {finding.area}: {_said(finding.what)}")
+                    _say(f"wrong: {finding.area}: {printable(finding.what)}")
                     _say(f"       {finding.fix or 'left as it is'}")
                 for loss in losses:
-                    _say(f"lost:  {_said(loss.what)}")
+                    _say(f"lost:  {printable(loss.what)}")
             if dry_run:
                 return False
             if yes:
@@ -195,7 +184,7 @@ def repair(store: Path | None, dry_run: bool, yes: bool, as_json: bool) -> None:
             _print_json(outcome)
         elif outcome.changed:
             for line in outcome.done:
-                click.echo(f"done:  {_said(line)}")
+                click.echo(f"done:  {printable(line)}")
             for line in outcome.cautions:
                 click.echo(f"note:  {line}")
             if outcome.kept_as:
@@ -204,7 +193,7 @@ def repair(store: Path | None, dry_run: bool, yes: bool, as_json: bool) -> None:
             click.echo("nothing is wrong")
         elif outcome.healthy:
             for finding in outcome.findings:
-                click.echo(f"wrong: {finding.area}: {_said(finding.what)}")
+                click.echo(f"wrong: {finding.area}: {printable(finding.what)}")
             click.echo("there is nothing that a repair could do")
         else:
             click.echo("nothing was changed; to do it: agent-trace repair --yes", err=True)
@@ -236,7 +225,7 @@ def backup(file: Path, store: Path | None, as_json: bool) -> None:
             _print_json(report)
         else:
             click.echo(
-                f"{_said(str(file))}: {report.operations} operations, {report.documents} "
+                f"{printable(str(file))}: {report.operations} operations, {report.documents} "
                 f"documents, {report.commits} commits"
             )
         return 0
@@ -266,7 +255,7 @@ def restore_backup(file: Path, directory: Path, as_json: bool) -> None:
             _print_json(report)
         else:
             click.echo(
-                f"{_said(str(directory))}: {report.operations} operations, {report.documents} "
+                f"{printable(str(directory))}: {report.operations} operations, {report.documents} "
                 "documents, all verified"
             )
         return 0
@@ -300,7 +289,7 @@ def _mirror_command(store: Path | None, as_json: bool, change: Callable[[Any], s
 
             _print_json(mirror_states(opened))
         else:
-            click.echo("\n".join(map(_said, said.split("\n"))))
+            click.echo("\n".join(map(printable, said.split("\n"))))
         return 0
 
     _ending(work, progress, as_json)
@@ -371,13 +360,13 @@ def mirror_push(due: bool, store: Path | None, as_json: bool) -> None:
         if as_json:
             _print_json(states)
         else:
-            click.echo("\n".join(map(_said, _mirrors_text(states).split("\n"))))
+            click.echo("\n".join(map(printable, _mirrors_text(states).split("\n"))))
         return 1 if any(each.failure for each in states) else 0
 
     _ending(work, progress, as_json)
 
 
-def _mirrors_text(states: list[Any]) -> str:
+def _mirrors_text(states: list[MirrorState]) -> str:
     """Return what there is to say of the mirrors, on one line each."""
     if not states:
         return "there are no mirrors; add one with: agent-trace mirror add URL"

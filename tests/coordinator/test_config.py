@@ -126,4 +126,4 @@ def test_check_says_what_is_wrong(store: Store) -> None:
     store.config.write_text("format_version = 1\nidle = 3\n", encoding="utf-8")
     result = run(store, "check", "--json")
     assert result.exit_code == 1
-    assert "there is no setting 'idle'" in json.loads(result.stderr)["error"]
+    assert "there is no setting 'idle'" in json.loads(result.stderr)["error"]["message"]

@@ -21,9 +21,9 @@ from agent_trace_coordinator.core.records import (
     split_key,
 )
 from agent_trace_coordinator.repair.examine import look
-from agent_trace_coordinator.repair.findings import Area, Loss, Outcome
 from agent_trace_coordinator.repair.mend import repair
 from agent_trace_coordinator.storage.store import Store
+from agent_trace_protocol.upkeep import Area, Loss, Outcome
 from damage.kinds import BOTH, KINDS
 from damage.original import Original, Snapshot, copy_store, take_snapshot
 

@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import tarfile
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from random import Random
@@ -148,24 +149,60 @@ def test_a_state_db_with_a_trigger_of_somebody_else_is_neither_healthy_nor_backe
         back_up(Store(root), tmp_path / "backup", nothing)
 
 
-def test_a_backup_without_settings_is_not_restored_as_half_a_store(
-    archive: Path, tmp_path: Path
-) -> None:
-    without = tmp_path / "without"
-    with tarfile.open(archive) as whole, tarfile.open(without, "w:gz") as made:
+def forged(
+    archive: Path,
+    made: Path,
+    change: Callable[[list[dict[str, object]]], object],
+    without: str = "",
+) -> Path:
+    """Make a copy of a backup, with other members in its manifest and one file less."""
+    with tarfile.open(archive) as whole, tarfile.open(made, "w:gz", compresslevel=1) as copy:
         for entry in whole:
             content = whole.extractfile(entry)
             assert content is not None
             data = content.read()
             if entry.name == "manifest.json":
                 manifest = json.loads(data)
-                manifest["members"] = [
-                    each for each in manifest["members"] if each["name"] != "config.toml"
-                ]
+                change(manifest["members"])
                 data = json.dumps(manifest).encode()
                 entry.size = len(data)
-            if entry.name != "config.toml":
-                made.addfile(entry, io.BytesIO(data))
+            if entry.name != without:
+                copy.addfile(entry, io.BytesIO(data))
+    return made
+
+
+def test_a_backup_without_settings_is_not_restored_as_half_a_store(
+    archive: Path, tmp_path: Path
+) -> None:
+    def forget(members: list[dict[str, object]]) -> None:
+        members[:] = [each for each in members if each["name"] != "config.toml"]
+
+    without = forged(archive, tmp_path / "without", forget, "config.toml")
     with pytest.raises(CorruptStore, match="lacks config.toml"):
         restore_backup(without, tmp_path / "restored", nothing)
     assert not (tmp_path / "restored").exists()
+
+
+@pytest.mark.parametrize(
+    ("member", "said"),
+    [
+        ({"name": "drafts/big", "size": 1 << 60}, "bytes, and only [0-9]+ are free"),
+        ({"name": "drafts/less", "size": -1}, "contradicts itself"),
+        ({"name": "state.db", "size": 1}, "contradicts itself"),
+        ({"name": "drafts/../../out", "size": 1}, "nothing of a store"),
+        ({"name": "drafts/", "size": 1}, "nothing of a store"),
+        ({"name": "drafts/%2e%2e/x", "size": 1}, "nothing of a store"),
+        ({"name": "repo/hooks/post-commit", "size": 1}, "nothing of a store"),
+        ({"name": "/etc/passwd", "size": 1}, "nothing of a store"),
+    ],
+)
+def test_what_may_not_be_unpacked_is_refused_before_anything_is(
+    archive: Path, tmp_path: Path, member: dict[str, object], said: str
+) -> None:
+    hostile = forged(
+        archive, tmp_path / "hostile", lambda members: members.append({**member, "digest": ""})
+    )
+    told: list[str] = []
+    with pytest.raises((CorruptStore, StoreInvalid), match=said):
+        restore_backup(hostile, tmp_path / "restored", lambda what, *_: told.append(what))
+    assert told == [] and os.listdir(tmp_path) == ["hostile"]

@@ -52,23 +52,23 @@ async def test_a_program_can_do_what_the_command_line_can(tmp_path: Path) -> Non
     root = tmp_path / "store"
     with running(root) as coordinator, Peer(coordinator.endpoint).opened() as peer:
         peer.do(Put("a.md", b"one\n"), durability=Durability.GIT)
-        assert (await upkeep.back_up(root, tmp_path / "backup"))["operations"] == 2
+        assert (await upkeep.back_up(root, tmp_path / "backup")).operations == 2
         with pytest.raises(upkeep.UpkeepFailed, match="another coordinator"):
             await upkeep.repair(root)
     copy = tmp_path / "copy"
     await upkeep.restore_backup(tmp_path / "backup", copy)
     with pytest.raises(upkeep.UpkeepFailed, match="is not empty"):
         await upkeep.restore_backup(tmp_path / "backup", copy)
-    assert (await upkeep.doctor(copy))["healthy"]
+    assert (await upkeep.doctor(copy)).healthy
     (copy / ".agent-trace" / "state.db").unlink()
-    assert not (await upkeep.repair(copy, dry_run=True))["changed"]
-    assert (await upkeep.repair(copy))["healthy"]
+    assert not (await upkeep.repair(copy, dry_run=True)).changed
+    assert (await upkeep.repair(copy)).healthy
     with pytest.raises(upkeep.UpkeepFailed, match="can be no mirror|can not be a mirror"):
         await upkeep.add_mirror(copy, "--force")
     url = f"file://{tmp_path / 'absent.git'}"
-    assert [each["url"] for each in await upkeep.add_mirror(copy, url)] == [url]
-    assert (await upkeep.push_mirrors(copy))[0]["failure"]
-    assert (await upkeep.mirrors(copy))[0]["seq"] == 0
+    assert [each.url for each in await upkeep.add_mirror(copy, url)] == [url]
+    assert (await upkeep.push_mirrors(copy))[0].failure
+    assert (await upkeep.mirrors(copy))[0].seq == 0
     assert await upkeep.remove_mirror(copy, url) == []
 
 
@@ -77,6 +77,6 @@ def test_the_blocking_twin_has_the_same_functions(tmp_path: Path) -> None:
     root = tmp_path / "store"
     with running(root) as coordinator, Peer(coordinator.endpoint).opened() as peer:
         peer.do(Put("a.md", b"text\n"), durability=Durability.GIT)
-        assert sync_upkeep.doctor(root)["healthy"]
+        assert sync_upkeep.doctor(root).healthy
         with pytest.raises(sync_upkeep.UpkeepFailed, match="another coordinator"):
             sync_upkeep.repair(root)

@@ -18,7 +18,7 @@ import zlib
 from contextlib import closing
 from pathlib import Path
 from typing import Final
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import msgspec
 
@@ -35,12 +35,13 @@ from agent_trace_coordinator.storage.store import DIRECTORIES, Store
 from agent_trace_coordinator.storage.worktree import FileTree
 from agent_trace_protocol.layout import STORE_DIRECTORY
 from agent_trace_protocol.limits import DOCUMENT_BYTES_MAX
+from agent_trace_protocol.upkeep import BackupReport
 
 from .examine import Tell
 from .kept_texts import write_draft_files, write_refused_files
 from .rebuild import rebuild_git
 
-__all__ = ["BackupReport", "back_up", "restore_backup"]
+__all__ = ["back_up", "restore_backup"]
 
 ARCHIVE_FORMAT: Final = 1
 MANIFEST: Final = "manifest.json"
@@ -72,18 +73,6 @@ class Manifest(msgspec.Struct, frozen=True):
     """Of the program that made it."""
     operations: int
     members: tuple[Member, ...]
-
-
-class BackupReport(msgspec.Struct, frozen=True):
-    """What was made, or restored."""
-
-    path: str
-    operations: int
-    documents: int
-    commits: int
-    """Operations whose commits are in the bundle."""
-    bytes: int
-    """Of the archive."""
 
 
 def back_up(store: Store, target: Path, tell: Tell) -> BackupReport:
@@ -243,11 +232,7 @@ def _unpack(archive: Path, own: Path, tell: Tell) -> Manifest:
             manifest = msgspec.json.decode(content.read(), type=Manifest)
             if manifest.format > ARCHIVE_FORMAT:
                 raise StoreInvalid(f"{archive} was made by a newer version; upgrade agent-trace")
-            due = {each.name: each for each in manifest.members}
-            for name in (STATE, CONFIG):
-                if name not in due:
-                    # Without its settings a directory is not a store.
-                    raise CorruptStore(f"{archive} lacks {name}")
+            due = _checked_members(archive, manifest, own)
             for entry in iter(tar.next, None):
                 member = due.pop(_encoded(entry.name), None)
                 if member is None or not entry.isreg() or entry.size != member.size:
@@ -263,11 +248,35 @@ def _unpack(archive: Path, own: Path, tell: Tell) -> Manifest:
     return manifest
 
 
+def _checked_members(archive: Path, manifest: Manifest, own: Path) -> dict[str, Member]:
+    """Return the members by name, once all of them may be unpacked: what is too much or does not
+    belong there is refused before the first byte of it is on the disk."""
+    due: dict[str, Member] = {}
+    for member in manifest.members:
+        name = unquote(member.name, errors="surrogateescape")
+        folder, _, rest = name.partition("/")
+        fits = name in (STATE, BUNDLE, CONFIG) or (
+            folder in FOLDERS and not {"", ".", ".."}.intersection(rest.split("/"))
+        )
+        if not fits or "\0" in name or member.name != _encoded(name):
+            raise CorruptStore(f"{archive} holds {name!r}, which is nothing of a store")
+        if member.name in due or member.size < 0:
+            raise CorruptStore(f"{archive} contradicts itself about {name!r}")
+        due[member.name] = member
+    for name in (STATE, CONFIG):
+        if name not in due:
+            # Without its settings a directory is not a store.
+            raise CorruptStore(f"{archive} lacks {name}")
+    needed = sum(member.size for member in manifest.members)
+    free = shutil.disk_usage(own).free
+    if needed > free:
+        raise StoreInvalid(
+            f"{archive} holds {needed} bytes, and only {free} are free where it is restored"
+        )
+    return due
+
+
 def _unpack_file(tar: tarfile.TarFile, entry: tarfile.TarInfo, member: Member, own: Path) -> None:
-    folder, _, rest = entry.name.partition("/")
-    named = entry.name in (STATE, BUNDLE, CONFIG)
-    if not named and (folder not in FOLDERS or not rest or ".." in rest.split("/")):
-        raise CorruptStore(f"a backup holds no {entry.name!r}")
     target = own / entry.name
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     content = tar.extractfile(entry)

@@ -34,8 +34,8 @@ from agent_trace_coordinator.storage.journal_check import JournalReport, check_j
 from agent_trace_coordinator.storage.schema import SQLITE_VERSION
 from agent_trace_coordinator.storage.store import Store, load_config
 from agent_trace_protocol.layout import ENDPOINT_FILE
+from agent_trace_protocol.upkeep import Area, Examination, Finding
 
-from .findings import Area, Examination, Finding
 from .kept_texts import wrong_draft_files, wrong_refused_files
 
 __all__ = [

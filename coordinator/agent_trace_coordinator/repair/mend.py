@@ -35,9 +35,9 @@ from agent_trace_coordinator.storage.store import DEFAULT_CONFIG, Store
 from agent_trace_coordinator.storage.worktree import FileTree
 from agent_trace_protocol.layout import STORE_DIRECTORY
 from agent_trace_protocol.limits import DOCUMENT_BYTES_MAX
+from agent_trace_protocol.upkeep import Area, Loss, Outcome
 
 from .examine import REPAIRING, Look, Tell, leftovers, look, private_paths
-from .findings import Area, Loss, Outcome
 from .kept_texts import write_draft_files, write_refused_files
 from .rebuild import rebuild_git, rebuild_journal
 from .sources import Sources

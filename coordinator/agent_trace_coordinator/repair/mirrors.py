@@ -20,31 +20,15 @@ from agent_trace_coordinator.errors import GitFailed, StoreInvalid
 from agent_trace_coordinator.storage.git_recovery import read_ref, write_file
 from agent_trace_coordinator.storage.mirror_push import check_address, operation_of, push
 from agent_trace_coordinator.storage.store import Store
+from agent_trace_protocol.upkeep import MirrorState
 
-__all__ = ["MirrorState", "add_mirror", "mirror_states", "push_all", "remove_mirror"]
+__all__ = ["add_mirror", "mirror_states", "push_all", "remove_mirror"]
 
 MIRRORS_MAX: Final = 8
 PAUSE_SECONDS: Final = 10.0
 """After a first failure; each further one in a row doubles it."""
 
 PAUSE_SECONDS_MAX: Final = 600.0
-
-
-class MirrorState(msgspec.Struct, frozen=True):
-    """One mirror, and how far it has come."""
-
-    url: str
-    seq: int = 0
-    """The last operation that it has."""
-    commit: str = ""
-    pushed_ms: int = 0
-    """When that was pushed, UTC milliseconds; 0 if nothing was yet."""
-    failure: str = ""
-    """Why the last push failed; empty if it did not."""
-    failures: int = 0
-    """How many have failed since the last that did not."""
-    next_ms: int = 0
-    """Before this time it is not tried again."""
 
 
 class _Addresses(msgspec.Struct):

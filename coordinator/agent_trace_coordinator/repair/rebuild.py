@@ -25,10 +25,11 @@ from agent_trace_coordinator.core.records import (
 from agent_trace_coordinator.storage.git import GitHistory
 from agent_trace_coordinator.storage.index import Index
 from agent_trace_coordinator.storage.new_journal import NewJournal
+from agent_trace_protocol.upkeep import Loss
 
 from .amend import amend
 from .examine import Tell
-from .findings import Loss, ranges
+from .findings import ranges
 from .settle import Proven, settle
 from .sources import Sources
 

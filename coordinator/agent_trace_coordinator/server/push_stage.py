@@ -13,8 +13,9 @@ from typing import Final
 import anyio
 
 from agent_trace_coordinator.errors import StoreInvalid
-from agent_trace_coordinator.repair.mirrors import MirrorState, mirror_states
+from agent_trace_coordinator.repair.mirrors import mirror_states
 from agent_trace_coordinator.storage.store import Store
+from agent_trace_protocol.upkeep import MirrorState
 
 __all__ = ["PushStage"]
 

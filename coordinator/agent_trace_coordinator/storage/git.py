@@ -325,7 +325,8 @@ class GitHistory:
             # The newest commit is whole, but not what it stands on. Made again from the first one
             # on, commits have the same ids, and what is still there is not written twice.
             found = FoundHead("", 0, found.foreign)
-        doubtful = current and found.seq < self._durable_seq
+        # Packs that are not listed are gone; anything else may be a git that can open no file.
+        doubtful = current and not gone and found.seq < self._durable_seq
         if doubtful and self._setbacks < SETBACKS_MAX:
             self._setbacks += 1
             raise GitFailed(
