@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -85,6 +86,8 @@ def _named(store: Path | None) -> Path:
 
 def _ending(work: Callable[[], int], progress: Progress, as_json: bool) -> None:
     """Run a command's work and end with its exit code; errors become messages with a next step."""
+    # What a start would write to its log, such as where it put the branch, is said by the command.
+    logging.getLogger("agent_trace").addHandler(logging.NullHandler())
     try:
         code = work()
     except BrokenPipeError:

@@ -245,6 +245,7 @@ BOTH: Final[dict[str, tuple[Damage, ...]]] = {
     "journal_overwritten_git_any": (journal_overwritten, git_any_file),
     "journal_gone_pack_damaged": (journal_gone, git_pack_damaged),
     "journal_gone_refs_gone": (journal_gone, git_refs_gone),
+    "journal_begun_anew_refs_gone": (journal_begun_anew, git_refs_gone),
     "journal_flipped_files_gone": (journal_flipped, git_gone, files_gone),
     "journal_gone_drafts_damaged": (journal_gone, drafts_damaged),
     "log_and_pack_damaged": (log_damaged, git_pack_damaged),

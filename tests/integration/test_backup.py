@@ -203,6 +203,10 @@ def test_what_may_not_be_unpacked_is_refused_before_anything_is(
         archive, tmp_path / "hostile", lambda members: members.append({**member, "digest": ""})
     )
     told: list[str] = []
+
+    def tell(what: str, done: int, of: int) -> None:
+        told.append(what)
+
     with pytest.raises((CorruptStore, StoreInvalid), match=said):
-        restore_backup(hostile, tmp_path / "restored", lambda what, *_: told.append(what))
+        restore_backup(hostile, tmp_path / "restored", tell)
     assert told == [] and os.listdir(tmp_path) == ["hostile"]

@@ -112,6 +112,10 @@ def test_a_store_that_lost_its_journal_does_not_begin_anew(tmp_path: Path) -> No
     (root / STATE).touch()
     assert "error: state.db is empty, but git has a history" in said_instead_of_serving(root)
 
+    refs = root / ".agent-trace" / "repo" / "refs"
+    refs.rename(tmp_path / "refs")
+    assert "error: state.db is empty, but git has objects" in said_instead_of_serving(root)
+    assert look(Store(root), nothing, served=False).journal.problems
     shutil.rmtree(root / ".agent-trace" / "repo")
     log = root / f"{STATE}-wal"
     log.write_bytes(b"what was in it")

@@ -26,6 +26,7 @@ from agent_trace_coordinator.errors import StoreInvalid
 from agent_trace_coordinator.storage.beginnings import (
     has_journal,
     listed_documents,
+    signs_in_git,
     signs_of_life,
 )
 from agent_trace_coordinator.storage.git_check import GitReport, branch_tip, check_git
@@ -187,8 +188,8 @@ def _check_git(seen: Look, tip: str | None) -> GitReport:
         report.frame = [line for line in report.frame if "lock" not in line]
     if journal.operations == 0:
         report.problems, report.frame = [], []
-        if not journal.problems and branch_tip(store.repo):
-            what = "git has a history, and state.db has no operation"
+        if not journal.problems and (signs := signs_in_git(store)):
+            what = f"state.db has no operation, but {signs}"
             report.problems.append(what)
             seen.findings.append(Finding(Area.GIT, what, "take all operations from git"))
         return report
@@ -258,7 +259,7 @@ def _kept_texts(store: Store, state: State, *, served: bool) -> Iterator[Finding
 
 def _forgotten(store: Store, journal: JournalReport) -> Iterator[Finding]:
     """Journal and git are gone, or new, and something tells of documents."""
-    if journal.operations or branch_tip(store.repo):
+    if journal.operations or signs_in_git(store):
         return
     if listed := listed_documents(store):
         yield Finding(

@@ -14,7 +14,7 @@ from agent_trace_coordinator.errors import CorruptStore
 from .git_check import branch_tip
 from .store import Store
 
-__all__ = ["check_beginning", "has_journal", "listed_documents", "signs_of_life"]
+__all__ = ["check_beginning", "has_journal", "listed_documents", "signs_in_git", "signs_of_life"]
 
 
 def has_journal(state_db: Path) -> bool:
@@ -36,16 +36,29 @@ def listed_documents(store: Store) -> list[str]:
         return []
 
 
-def signs_of_life(store: Store) -> str:
-    """Return what shows that operations were accepted once, as a clause; empty if nothing does."""
+def signs_in_git(store: Store) -> str:
+    """Return what in git shows that operations were accepted once; empty for nothing."""
     if tip := branch_tip(store.repo):
         return f"git has a history, which ends at commit {tip[:10]}"
+    if any((store.repo / "objects").glob("*/*")):
+        # Somebody took the branch, not what it pointed at.
+        return "git has objects, though no branch that leads to them"
+    return ""
+
+
+def signs_of_life(store: Store) -> str:
+    """Return what shows that operations were accepted once; empty for nothing."""
+    if signs := signs_in_git(store):
+        return signs
     log = store.state_db.with_name(f"{store.state_db.name}-wal")
     if log.exists() and log.stat().st_size:
         return "its write-ahead log is there"
     if listed := listed_documents(store):
         noun = "document" if len(listed) == 1 else "documents"
         return f"manifest.toml lists {len(listed)} {noun}, and git has no history either"
+    for directory in (store.drafts, store.quarantine):
+        if directory.is_dir() and any(directory.iterdir()):
+            return f"{directory.name}/ holds texts"
     return ""
 
 
