@@ -12,6 +12,7 @@ import time
 from collections.abc import Collection
 from contextlib import ExitStack
 from pathlib import Path
+from random import Random
 from typing import Final
 
 from agent_trace import connect_sync
@@ -27,7 +28,9 @@ AGENTS: Final = 64
 DOCUMENTS: Final = 100
 WARM_SECONDS: Final = 0.5
 POLL_SECONDS: Final = 0.01
-PROBES_PER_SECOND: Final = 2.0
+PROBE_PAUSE_SECONDS: Final = (0.0, 0.4)
+"""Drawn anew for each probe: whoever came back after a fixed time would always meet the writing of
+the documents at the same moment."""
 
 _LAST: Final = re.compile(r"^- last: operation (\d+),", re.MULTILINE)
 
@@ -44,8 +47,8 @@ class _Probe(threading.Thread):
     def run(self) -> None:
         summary = self.root / "running_summary.md"
         with connect_sync(self.root, agent="probe", autostart=False) as agent:
-            number = 0
-            while not self.ending.wait(1 / PROBES_PER_SECOND):
+            number, random = 0, Random(7)
+            while not self.ending.wait(random.uniform(*PROBE_PAUSE_SECONDS)):
                 number += 1
                 seq = agent.write("probe.md", f"{number}\n").seq
                 began = time.monotonic()

@@ -227,6 +227,8 @@ def commit_id(entry: Entry) -> str:
 class SimulatedFiles(FileStage):
     """The production gathering of changes; the files follow a moment after each batch."""
 
+    AT_ONCE = 3
+
     def __init__(
         self,
         tree: SimulatedTree,
@@ -263,8 +265,10 @@ class SimulatedFiles(FileStage):
 
     def _write(self) -> None:
         self._busy = False
-        seq, updates = self._take()
-        self._written(seq, self._directory.apply(updates))
+        updates = self._take()
+        self._written(updates, self._directory.apply(updates))
+        if self._under_way:
+            self._begin(0.001)
 
 
 class SimulatedQueries(Queries):

@@ -1,18 +1,22 @@
 """The working tree: documents as files, brought up to date a moment after each batch.
 
-Several changes of one document within that moment become one replacement.
+Several changes of one document within that moment become one replacement. Files are written a few
+at a time, and the coordinator's own documents before those of others: they tell of everything, and
+must not wait for a hundred files that changed under load.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from itertools import islice
 from typing import Final
 
 import anyio
 import anyio.to_thread
 
 from agent_trace_coordinator.core.files import FILE_SOURCE
+from agent_trace_coordinator.core.generated_names import protecting_type
 from agent_trace_coordinator.core.records import Changed, Entry
 from agent_trace_coordinator.storage.base import FileUpdate, SetAside, Signature, WorkTree
 from agent_trace_protocol import Action
@@ -34,6 +38,9 @@ RETRY_SECONDS: Final = 1.0
 
 class FileStage:
     """Durable changes in, files out."""
+
+    AT_ONCE = 32
+    """Files that are written before it is looked whether a generated document has come up."""
 
     def __init__(
         self,
@@ -58,9 +65,11 @@ class FileStage:
         self._hurry = anyio.Event()
         self._progress = anyio.Event()
         self._under_way: dict[str, bytes | None] = {}
-        """What is being written."""
+        """What is being written, in its order, and has not been yet."""
         self._under_way_captured: dict[str, Signature] = {}
         self._seq = durable_seq
+        self._showing = durable_seq
+        """The last record that the files show when what is under way is written."""
         self.written_seq = durable_seq
         """The last record that the files show."""
         self.failure = ""
@@ -126,30 +135,53 @@ class FileStage:
             with anyio.move_on_after(GATHER_SECONDS):
                 await self._hurry.wait()
             self._wake, self._hurry = anyio.Event(), anyio.Event()
-            seq, updates = self._take()
             try:
-                kept = await anyio.to_thread.run_sync(
-                    self._tree.apply, updates, limiter=self._limiter
-                )
+                await self._write_round()
             except OSError as error:
                 self._failed(error)
                 await anyio.sleep(RETRY_SECONDS)
                 self._wake.set()
-                continue
-            _tell(kept)
-            self._written(seq, kept)
 
-    def _take(self) -> tuple[int, list[FileUpdate]]:
-        """Return what is to be written now, and the last record that it shows."""
-        self._under_way, self._updates = self._updates, {}
-        self._under_way_captured, self._captured = self._captured, {}
-        updates = [
+    async def _write_round(self) -> None:
+        while True:
+            updates = self._take()
+            kept = await anyio.to_thread.run_sync(self._tree.apply, updates, limiter=self._limiter)
+            _tell(kept)
+            self._written(updates, kept)
+            if not self._under_way:
+                return
+
+    def _take(self) -> list[FileUpdate]:
+        """Return what is to be written now: of what is under way, or of a new round."""
+        if self._under_way:
+            self._take_generated()
+        else:
+            # Removals first: a deleted document may have become a folder.
+            self._under_way = dict(sorted(self._updates.items(), key=_turn))
+            self._under_way_captured, self._captured = self._captured, {}
+            self._updates = {}
+            self._showing = self._seq
+        return [
             FileUpdate(path, content, self._under_way_captured.get(path))
-            for path, content in self._under_way.items()
+            for path, content in islice(self._under_way.items(), self.AT_ONCE)
         ]
-        # Removals first: a deleted document may have become a folder.
-        updates.sort(key=lambda update: update.content is not None)
-        return self._seq, updates
+
+    def _take_generated(self) -> None:
+        """Let generated documents that have come up be the next under way."""
+        if None in self._updates.values():
+            # They may take a place that something else has to leave first.
+            return
+        urgent = {
+            path: self._updates.pop(path) for path in [*self._updates] if _is_generated(path)
+        }
+        if not urgent:
+            return
+        rest = {path: self._under_way[path] for path in self._under_way if path not in urgent}
+        self._under_way = urgent | rest
+        for path in urgent:
+            self._under_way_captured.pop(path, None)
+            if path in self._captured:
+                self._under_way_captured[path] = self._captured.pop(path)
 
     def _failed(self, error: OSError) -> None:
         self.failure = f"files can not be written: {error}"
@@ -159,13 +191,16 @@ class FileStage:
         self._under_way, self._under_way_captured = {}, {}
         self._move()
 
-    def _written(self, seq: int, kept: list[SetAside]) -> None:
-        self.failure = ""
+    def _written(self, updates: list[FileUpdate], kept: list[SetAside]) -> None:
         if kept and self._on_set_aside is not None:
             self._on_set_aside(kept, self.written_seq)
-        self._under_way, self._under_way_captured = {}, {}
-        self.written_seq = seq
-        self._move()
+        for update in updates:
+            self._under_way.pop(update.path, None)
+            self._under_way_captured.pop(update.path, None)
+        if not self._under_way:
+            self.failure = ""
+            self.written_seq = self._showing
+            self._move()
 
     def _move(self) -> None:
         self._progress.set()
@@ -177,6 +212,15 @@ class FileStage:
         while self.written_seq < self._seq and not self.failure:
             self._hurry.set()
             await self._progress.wait()
+
+
+def _turn(update: tuple[str, bytes | None]) -> int:
+    path, content = update
+    return 0 if content is None else 1 if _is_generated(path) else 2
+
+
+def _is_generated(path: str) -> bool:
+    return protecting_type(path) is not None
 
 
 def _tell(kept: list[SetAside]) -> None:
