@@ -142,7 +142,7 @@ def lost_lease(history: History, planner: Member, bob: Member, user: Member) -> 
     stolen = user.ask(AcquireLease("shared.md", ttl_seconds=60, steal=True))
     assert isinstance(stolen, Leased), stolen
     history.facts["lost lease"] = (
-        f"lost lease: shared.md (token {leased.lease.token}, taken away); ann has had it since "
+        f"lost lease: shared.md (token {leased.lease.token}, taken away); ann got it by "
         f"operation {stolen.lease.token}"
     )
 

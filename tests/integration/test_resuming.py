@@ -75,7 +75,7 @@ def test_the_successor_of_a_killed_agent_is_told_where_it_was(tmp_path: Path) ->
         '[ ] "parser" (plan.md:8 under "Phase 1")',
         'edit plan.md@2 (+1 -1): checked off "lexer"',
         "lost lease: spec.md",
-        "ann has had it since operation",
+        "ann got it by operation",
         "your put api.md was refused",
         "your write to spec.md on revision 1 came too late",
         "changed since you knew it: spec.md@2, it is at @3 now; bob: put spec.md@3",

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Final
 
 from agent_trace_protocol import LeftOut
@@ -35,8 +36,10 @@ class Section:
     lines: list[str] = field(default_factory=list[str])
     missing: int = 0
     """Things there are besides the lines."""
-    at_once: int = 1
-    """Lines that it gives at its first turn."""
+    first: int = 1
+    """Lines that it gives at its first turn: what it says if there is room for no more."""
+    then: int = 1
+    """Lines that it gives at its second turn; afterwards it gives them one by one."""
 
 
 def fit(head: str, sections: Iterable[Section], budget: int) -> tuple[str, tuple[LeftOut, ...]]:
@@ -67,11 +70,13 @@ def _take(sections: list[Section], taken: list[int], room: int) -> int:
     used = 0
     begun = [False] * len(sections)
     full = [False] * len(sections)
-    while not all(full):
+    for turn in count():
+        if all(full):
+            break
         for index, section in enumerate(sections):
-            turns = 1 if begun[index] else section.at_once
-            while turns and not full[index]:
-                turns -= 1
+            if full[index]:
+                continue
+            for _ in range((section.first, section.then, 1)[min(turn, 2)]):
                 if taken[index] == len(section.lines):
                     full[index] = True
                     break

@@ -16,8 +16,8 @@ QUOTE_BYTES: Final = 240
 """Bytes of one quoted text."""
 
 
-def plan_lines(path: str, digest: Digest) -> Iterator[str]:
-    """Yield what the first plan says."""
+def plan_lines(path: str, digest: Digest, rests: str = "") -> Iterator[str]:
+    """Yield what the first plan says; `rests` says if it rests on something outdated."""
     goal, *goals = digest.goals or [None]
     if goal is not None:
         yield f"objective: {said(goal.text, QUOTE_BYTES)} ({path}:{goal.line})"
@@ -25,15 +25,18 @@ def plan_lines(path: str, digest: Digest) -> Iterator[str]:
         text = digest.title or digest.description
         if text:
             yield f"objective: {said(text, QUOTE_BYTES)} ({path})"
-    if digest.phase:
-        yield f"phase: {said(digest.phase, QUOTE_BYTES)} ({path})"
     if digest.next_steps:
         step = digest.next_steps[0]
         yield f"next step: {said(step.text, QUOTE_BYTES)} ({path}:{step.line})"
+    if digest.phase:
+        yield f"phase: {said(digest.phase, QUOTE_BYTES)} ({path})"
+    if rests:
+        yield rests
+    for line in digest.blockers[:3]:
+        yield f"blocker: {said(line.text, QUOTE_BYTES)} ({path}:{line.line})"
     if digest.status:
         yield f"status: {said(digest.status, 120)} ({path})"
     for word, lines in (
-        ("blocker", digest.blockers),
         ("question", digest.questions),
         ("constraint", digest.constraints),
         ("decision", digest.decisions[::-1]),

@@ -8,12 +8,14 @@ changes, within a bound; it is a function of the content, so losing it costs tim
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator
 from typing import Final, assert_never
 
 import anyio
 import anyio.to_thread
 
-from agent_trace_coordinator.core.briefing import DocumentNote, PastSession, compose
+from agent_trace_coordinator.core.brief_source import DocumentNote, PastSession
+from agent_trace_coordinator.core.briefing import compose
 from agent_trace_coordinator.core.digest import digest_of
 from agent_trace_coordinator.core.effects import AnswerTrace
 from agent_trace_coordinator.core.entries import log_entries
@@ -83,7 +85,7 @@ class Trace:
 
     # -- what the briefing asks ------------------------------------------------------------
 
-    def sessions_of(self, actor: Actor, name: str, seq: int, limit: int) -> tuple[PastSession, ...]:
+    def sessions_of(self, actor: Actor, name: str, seq: int, limit: int) -> Iterator[PastSession]:
         return self._index.sessions_of(actor, name, seq, limit)
 
     def operations(self, session: int, seq: int, limit: int, before: int = 0) -> list[Record]:

@@ -171,9 +171,7 @@ class FileStage:
         if None in self._updates.values():
             # They may take a place that something else has to leave first.
             return
-        urgent = {
-            path: self._updates.pop(path) for path in [*self._updates] if _is_generated(path)
-        }
+        urgent = {path: self._updates.pop(path) for path in [*self._updates] if _is_generated(path)}
         if not urgent:
             return
         rest = {path: self._under_way[path] for path in self._under_way if path not in urgent}

@@ -6,9 +6,10 @@ each is about the store as of a seq, however far it has gone meanwhile.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
-from agent_trace_coordinator.core.briefing import PastSession
+from agent_trace_coordinator.core.brief_source import PastSession
 from agent_trace_coordinator.core.records import Record, SessionClosed, SessionOpened
 from agent_trace_coordinator.errors import CorruptStore
 from agent_trace_protocol import Actor
@@ -25,8 +26,8 @@ OPERATIONS_COUNTED_MAX: Final = 100_000
 class TraceIndex(Index):
     """An index with the questions of the trace. One thread has it for itself."""
 
-    def sessions_of(self, actor: Actor, name: str, seq: int, limit: int) -> tuple[PastSession, ...]:
-        """Return the last sessions of an agent, user or reader as of `seq`, newest first."""
+    def sessions_of(self, actor: Actor, name: str, seq: int, limit: int) -> Iterator[PastSession]:
+        """Yield the last sessions of an agent, user or reader as of `seq`, newest first."""
         rows = self._rows(
             "SELECT seq FROM session WHERE name = ? AND actor = ? AND seq <= ?"
             " ORDER BY seq DESC LIMIT ?",
@@ -35,7 +36,8 @@ class TraceIndex(Index):
             seq,
             limit,
         )
-        return tuple(self._session(row, seq) for (row,) in rows)
+        for (row,) in rows:
+            yield self._session(row, seq)
 
     def session(self, id: str, seq: int) -> PastSession | None:
         """Return a session that is on record as of `seq`."""
