@@ -172,6 +172,92 @@ def test_an_entry_that_starts_something_else_is_brought_up_to_date(
     }
 
 
+@pytest.mark.parametrize(
+    ("name", "file", "before", "after"),
+    [
+        (
+            "cursor",
+            ".cursor/mcp.json",
+            '{"mcpServers": {"agent-trace": {"command": "old", /* mine */ "env": {"A": "b"}}}}',
+            '{"mcpServers": {"agent-trace": {"command": "/opt/python", /* mine */ '
+            '"env": {"A": "b"}, "args": ["-m", "agent_trace", "mcp"]}}}',
+        ),
+        (
+            "codex",
+            ".codex/config.toml",
+            '[mcp_servers.agent-trace]\ncommand = "old" # mine\nenabled = false\n'
+            '[mcp_servers.agent-trace.env]\nA = "b"\n',
+            '[mcp_servers.agent-trace]\ncommand = "/opt/python" # mine\nenabled = false\n'
+            'args = ["-m", "agent_trace", "mcp"]\n\n[mcp_servers.agent-trace.env]\nA = "b"\n',
+        ),
+    ],
+)
+def test_an_entry_is_brought_up_to_date_without_what_its_owner_has_added(
+    home: Path, project: Path, name: str, file: str, before: str, after: str
+) -> None:
+    path = home / file
+    path.parent.mkdir()
+    path.write_text(before, encoding="utf-8")
+    plan(HOSTS[name], Scope.USER, project, hooks=False).carry_out()
+    assert path.read_text(encoding="utf-8") == after
+
+
+@pytest.mark.parametrize("key", ["url", "httpUrl", "serverUrl"])
+def test_an_entry_that_reaches_a_gateway_over_http_is_in_place(
+    home: Path, project: Path, key: str
+) -> None:
+    path = home / ".cursor" / "mcp.json"
+    path.parent.mkdir()
+    entry: Json = {key: "http://127.0.0.1:8137/mcp", "headers": {"Authorization": "Bearer x"}}
+    path.write_text(Document("").set(("mcpServers", "agent-trace"), entry).text, encoding="utf-8")
+    before = path.read_bytes()
+    assert plan(HOSTS["cursor"], Scope.USER, project, hooks=False).carry_out() == (Done.NOTHING,)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        'mcp_servers = { other = { command = "y" } }\n',
+        'mcp_servers.other.command = "y"\n# about what follows\n',
+        '[mcp_servers]\nother = { command = "y" } # mine\n',
+        '[mcp_servers.other]\ncommand = "y"\n\n# of a profile\n[profiles.x]\nmodel = "z"\n',
+        'x = """\n[mcp_servers.agent-trace]\n"""\n\n[a]\nb = [\n  [1],\n]\n',
+        "\ufeffa = 1\n",
+    ],
+)
+def test_toml_of_any_form_keeps_what_is_not_ours(home: Path, project: Path, before: str) -> None:
+    path = home / ".codex" / "config.toml"
+    path.parent.mkdir()
+    path.write_text(before, encoding="utf-8")
+    made = plan(HOSTS["codex"], Scope.USER, project, hooks=False)
+    made.carry_out()
+    assert set(made.state()) == {Done.NOTHING}
+    # Somebody adds a server of theirs behind ours, and says what it is for.
+    theirs = "" if before.startswith("mcp_servers = {") else '# mine\n[mcp_servers.z]\nurl = "u"\n'
+    path.write_text(path.read_text(encoding="utf-8") + "\n" + theirs, encoding="utf-8")
+    plan_removal(HOSTS["codex"], Scope.USER, project).carry_out()
+    assert path.read_text(encoding="utf-8") == f"{before}\n{theirs}"
+
+
+def test_a_comment_at_what_is_empty_without_us_stays(home: Path, project: Path) -> None:
+    path = home / ".cursor" / "mcp.json"
+    path.parent.mkdir()
+    before = '// of the team\n{"mcpServers": {} /* nothing yet */, "a": "// none"}\n'
+    path.write_text(before, encoding="utf-8")
+    plan(HOSTS["cursor"], Scope.USER, project, hooks=False).carry_out()
+    path.write_text(path.read_text(encoding="utf-8") + "\n", encoding="utf-8")
+    plan_removal(HOSTS["cursor"], Scope.USER, project).carry_out()
+    assert path.read_text(encoding="utf-8") == before + "\n"
+
+
+def test_what_is_no_file_is_not_opened(home: Path, project: Path) -> None:
+    (home / ".cursor").mkdir()
+    os.mkfifo(home / ".cursor" / "mcp.json")
+    with pytest.raises(InvalidRequest, match="this is no file; nothing was changed"):
+        plan(HOSTS["cursor"], Scope.USER, project, hooks=False)
+
+
 def test_what_an_entry_says_besides_is_its_owner_s(home: Path, project: Path) -> None:
     made = plan(HOSTS["cursor"], Scope.USER, project, hooks=False)
     made.carry_out()

@@ -124,6 +124,14 @@ def test_the_hook_says_nothing_where_there_is_no_store(tmp_path: Path, given: st
     assert (told.returncode, told.stdout, told.stderr) == (0, "", "")
 
 
+IMPATIENT = """
+from agent_trace.cli import hosts, main
+hosts.HOOK_SECONDS_MAX = 0.2
+main()
+"""
+"""The command, with less patience for an answer than a host has."""
+
+
 def test_the_hook_neither_waits_for_an_open_input_nor_for_a_store_that_does_not_answer(
     tmp_path: Path,
 ) -> None:
@@ -132,7 +140,7 @@ def test_the_hook_neither_waits_for_an_open_input_nor_for_a_store_that_does_not_
         os.kill(coordinator.process.pid, 19)
         started = time.monotonic()
         with subprocess.Popen(
-            [AGENT_TRACE, "hook", "claude"],
+            [sys.executable, "-c", IMPATIENT, "hook", "claude"],
             cwd=coordinator.root,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

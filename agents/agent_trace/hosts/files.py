@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -32,10 +33,13 @@ def read(path: Path) -> str | None:
     """Return a file's text; None if there is none.
 
     Raises:
-        InvalidRequest: it is no text.
+        InvalidRequest: it is no file, or no text.
         OSError: it can not be read.
     """
     try:
+        # One that waits for a writer, or never ends, must not be opened.
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise InvalidRequest(f"{path}: this is no file; nothing was changed")
         data = path.read_bytes()
     except FileNotFoundError:
         return None

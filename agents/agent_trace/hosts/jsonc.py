@@ -24,6 +24,7 @@ DEPTH_MAX: Final = 100
 _STRING: Final = re.compile(r'"(?:[^"\\\x00-\x1f]|\\.)*"')
 _NUMBER: Final = re.compile(r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _SPACE: Final = re.compile(r"(?:[ \t\r\n]|//[^\n]*|/\*.*?\*/)*", re.DOTALL)
+_COMMENT: Final = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
 # What belongs to the line that a value stands on: blanks and comments, up to the line's end.
 _REST_OF_LINE: Final = re.compile(r"(?:[ \t]|/\*[^\n]*?\*/)*(?://[^\r\n]*)?")
 _WORDS: Final[dict[str, Json]] = {"true": True, "false": False, "null": None}
@@ -72,8 +73,13 @@ class Document:
         mark = "\ufeff" if text.startswith("\ufeff") else ""
         if not text.removeprefix(mark).strip():
             text = f"{mark}{{}}\n"
+        elif _SPACE.fullmatch(text, len(mark)):
+            # Comments only.
+            text += "{}\n" if text.endswith("\n") else "\n{}\n"
         self.text = text
-        self._root = _Parser(text, len(mark)).parse()
+        parser = _Parser(text, len(mark))
+        self._root = parser.parse()
+        self.comment_count = parser.comment_count
         self._newline = "\r\n" if "\r\n" in text else "\n"
 
     @property
@@ -237,6 +243,7 @@ class _Parser:
     def __init__(self, text: str, place: int) -> None:
         self._text = text
         self._place = place
+        self.comment_count = 0
 
     def parse(self) -> _Node:
         self._skip()
@@ -255,6 +262,8 @@ class _Parser:
         found = _SPACE.match(self._text, self._place)
         assert found is not None
         self._place = found.end()
+        if found.end() > found.start():
+            self.comment_count += len(_COMMENT.findall(found.group()))
 
     def _take(self, character: str) -> bool:
         if self._text.startswith(character, self._place):

@@ -35,6 +35,9 @@ HOOK_SECONDS: Final = 15
 PROGRAM_SECONDS_MAX: Final = 60.0
 """How long a host's own program may take to add a server."""
 
+_ADDRESSES: Final = ("url", "httpUrl", "serverUrl")
+"""Where entries of hosts name a server that is reached over HTTP."""
+
 _SESSION_STARTS: Final = "startup|resume|clear|compact"
 
 Edit = Callable[[str], str]
@@ -309,24 +312,34 @@ def _server_edit(host: Host, path: Path, command: list[str]) -> Edit:
 
 
 def _same(found: object, wanted: dict[str, Json]) -> bool:
-    """Return whether an entry starts what it should; whatever else it says is its owner's."""
+    """Return whether an entry starts what it should, or reaches a gateway that somebody else has
+    started; whatever else it says is its owner's."""
     if not isinstance(found, dict):
         return False
     entry = cast("dict[str, object]", found)
+    if "command" not in entry and any(name in entry for name in _ADDRESSES):
+        return True
     return all(entry.get(key) == wanted[key] for key in ("command", "args"))
 
 
 def _with_json_server(key: str, wanted: dict[str, Json], text: str) -> str:
     document = Document(text)
     path = (key, SERVER)
-    return text if _same(document.get(path), wanted) else document.set(path, wanted).text
+    found = document.get(path)
+    if _same(found, wanted):
+        return text
+    if not isinstance(found, dict):
+        return document.set(path, wanted).text
+    for name, value in wanted.items():
+        document = document.set((*path, name), value)
+    return document.text
 
 
 def _with_toml_server(key: str, wanted: dict[str, Json], text: str) -> str:
     path = (key, SERVER)
     if _same(toml_text.get_value(text, path), wanted):
         return text
-    return toml_text.set_value(text, path, dict(wanted))
+    return toml_text.set_value(text, path, wanted)
 
 
 def _without_server(toml: bool, key: str, text: str) -> str:
@@ -342,7 +355,11 @@ def _pruned(document: Document, path: Sequence[str | int], text: str) -> str:
     document = document.remove(path)
     while len(path) > 1 and document.get(path[:-1]) in ({}, []):
         path = path[:-1]
-        document = document.remove(path)
+        pruned = document.remove(path)
+        if pruned.comment_count < document.comment_count:
+            # Somebody has something to say about it.
+            break
+        document = pruned
     return document.text
 
 
