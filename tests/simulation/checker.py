@@ -146,6 +146,8 @@ class Checker:
         self._acked = 0
         self._reply_seq = 0
         self._superseded_by = ""
+        self._attempts: dict[int, bytes] = {}
+        """What was tried when a draft was kept, by the record that keeps it."""
         self._unanswered: Counter[tuple[bytes, int]] = Counter()
         self._may_wait: set[tuple[bytes, int]] = set()
         """Requests that may wait, by connection: asked again elsewhere, they are answered there."""
@@ -528,8 +530,9 @@ class Checker:
         if conflict.draft != f"draft-{record.seq}":
             raise Violation(f"record {record.seq} is kept as {conflict.draft}")
         draft = ModelDraft(record.author, expected.texts)
-        if draft in after.drafts.values():
+        if any(self._attempts[seq] == body.attempt for seq in after.drafts):
             raise Violation(f"record {record.seq} keeps once more what is kept")
+        self._attempts[record.seq] = body.attempt
         return replace(after, drafts={**after.drafts, record.seq: draft})
 
     def _change(

@@ -276,6 +276,8 @@ class LeaseOracle:
             case Unlock() | Lock():
                 if not isinstance(reply, Refused):
                     return "" if record is not None else "it is not on record"
+                if reply.error.code is ErrorCode.REQUEST_REUSED:
+                    return self._reused(sent)
                 if reply.error.code is ErrorCode.NOT_FOUND:
                     if isinstance(request, Lock):
                         return ""
@@ -284,6 +286,11 @@ class LeaseOracle:
                 return f"it is not refused as {reply.error.code}"
             case _:
                 return None
+
+    def _reused(self, sent: SentRequest) -> str:
+        # The program was killed, and came back with a number that had been on its way.
+        others = [each for each in self.sent(sent.session, sent.number) if each is not sent]
+        return "" if others else "nobody used the number for anything else"
 
     def _refused(
         self,
@@ -294,9 +301,7 @@ class LeaseOracle:
     ) -> str:
         request = sent.request
         if code is ErrorCode.REQUEST_REUSED:
-            # The program was killed, and came back with a number that had been on its way.
-            others = [each for each in self.sent(sent.session, sent.number) if each is not sent]
-            return "" if others else "nobody used the number for anything else"
+            return self._reused(sent)
         if code is ErrorCode.LEASE_HELD and isinstance(request, AcquireLease):
             for each in snapshots:
                 for lease in each.leases.values():
