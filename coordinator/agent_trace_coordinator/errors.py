@@ -12,6 +12,7 @@ __all__ = [
     "JournalFull",
     "JournalGone",
     "StoreInvalid",
+    "StoreNewer",
     "StoreNested",
 ]
 
@@ -20,6 +21,12 @@ class StoreInvalid(AgentTraceError):
     """The directory is not a store, or not one this version can open."""
 
     code = ErrorCode.NOT_FOUND
+
+
+class StoreNewer(StoreInvalid):
+    """A newer version of the program wrote the store. Nothing of it is judged or changed."""
+
+    code = ErrorCode.UNSUPPORTED_VERSION
 
 
 class StoreNested(StoreInvalid):

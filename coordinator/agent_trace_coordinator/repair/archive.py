@@ -32,6 +32,7 @@ from agent_trace_coordinator.storage.journal_check import JournalReport, check_j
 from agent_trace_coordinator.storage.recovery import restore_files
 from agent_trace_coordinator.storage.schema import copy_database
 from agent_trace_coordinator.storage.store import DIRECTORIES, Store
+from agent_trace_coordinator.storage.versions import check_not_newer
 from agent_trace_coordinator.storage.worktree import FileTree
 from agent_trace_protocol.layout import STORE_DIRECTORY
 from agent_trace_protocol.limits import DOCUMENT_BYTES_MAX
@@ -80,8 +81,10 @@ def back_up(store: Store, target: Path, tell: Tell) -> BackupReport:
 
     Raises:
         StoreInvalid: `target` is there already, or its directory is not.
+        StoreNewer: a newer program wrote the store.
         CorruptStore: what is to be backed up is damaged.
     """
+    check_not_newer(store.config, store.state_db)
     target = target.absolute()
     if os.path.lexists(target):
         raise StoreInvalid(f"{target} is there already; give the backup another name")
@@ -202,6 +205,7 @@ def restore_backup(archive: Path, root: Path, tell: Tell) -> BackupReport:
         for name in DIRECTORIES:
             (own / name).mkdir(mode=0o700, parents=True)
         manifest = _unpack(archive, own, tell)
+        check_not_newer(own / CONFIG, own / STATE)
         journal = _check(own, tell)
         if journal.operations != manifest.operations:
             raise CorruptStore(f"{archive} does not hold what its manifest says")

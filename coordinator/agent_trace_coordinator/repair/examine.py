@@ -34,6 +34,7 @@ from agent_trace_coordinator.storage.index import Index
 from agent_trace_coordinator.storage.journal_check import JournalReport, check_journal
 from agent_trace_coordinator.storage.schema import SQLITE_VERSION
 from agent_trace_coordinator.storage.store import Store, load_config
+from agent_trace_coordinator.storage.versions import check_not_newer
 from agent_trace_protocol.layout import ENDPOINT_FILE
 from agent_trace_protocol.upkeep import Area, Examination, Finding
 
@@ -79,7 +80,12 @@ class Look(msgspec.Struct):
 
 
 def look(store: Store, tell: Tell, *, served: bool) -> Look:
-    """Look at everything; `served` says whether a coordinator runs meanwhile."""
+    """Look at everything; `served` says whether a coordinator runs meanwhile.
+
+    Raises:
+        StoreNewer: a newer program wrote the store.
+    """
+    check_not_newer(store.config, store.state_db)
     seen = Look(store, served)
     add = seen.findings.append
     for finding in _settings(store):
@@ -168,8 +174,7 @@ def _settings(store: Store) -> Iterator[Finding]:
     try:
         load_config(store)
     except StoreInvalid as error:
-        fix = "" if "upgrade" in error.message else "put the defaults in its place"
-        yield Finding(Area.SETTINGS, error.message, fix)
+        yield Finding(Area.SETTINGS, error.message, "put the defaults in its place")
 
 
 def _check_git(seen: Look, tip: str | None) -> GitReport:

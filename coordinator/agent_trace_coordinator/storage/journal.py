@@ -112,13 +112,14 @@ class Journal:
         connection = self._connection
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         # Before anything is written: a newer version's database is left as it is.
-        if version not in (0, SCHEMA_VERSION):
+        (made,) = connection.execute("SELECT EXISTS (SELECT 1 FROM sqlite_schema)").fetchone()
+        if version != (SCHEMA_VERSION if made else 0):
             raise StoreInvalid(
-                f"{path} has format {version}, this version reads {SCHEMA_VERSION}: upgrade "
-                "agent-trace"
+                f"{path} has format {version}, and the store's settings say {SCHEMA_VERSION}: it "
+                "is damaged, or of another store; agent-trace doctor says more"
             )
         prepare_to_write(connection)
-        if version == 0:
+        if not made:
             create_tables(connection)
         # After a failed sync the kernel may hold pages that are not on disk and call them clean.
         # Copying the log into the main file writes and syncs every page anew.

@@ -18,6 +18,8 @@ import msgspec
 from agent_trace_coordinator.core.records import Record, decode_record
 from agent_trace_coordinator.errors import CorruptStore, JournalFailed, JournalFull
 
+from .versions import FORMAT_VERSION
+
 __all__ = [
     "SCHEMA_VERSION",
     "SQLITE_VERSION",
@@ -30,7 +32,7 @@ __all__ = [
     "translate",
 ]
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = FORMAT_VERSION
 
 SQLITE_VERSION: Final = sqlite3.sqlite_version
 

@@ -22,11 +22,11 @@ from agent_trace_protocol.layout import CONFIG_FILE, STORE_DIRECTORY
 from agent_trace_protocol.limits import DOCUMENT_BYTES_DEFAULT, DOCUMENT_BYTES_MAX
 
 from .git_recovery import sync_directory, write_file
+from .versions import FORMAT_VERSION, check_format
 
 __all__ = [
     "DEFAULT_CONFIG",
     "DIRECTORIES",
-    "FORMAT_VERSION",
     "Store",
     "StoreConfig",
     "create_store",
@@ -34,9 +34,6 @@ __all__ = [
     "open_store",
     "parse_config",
 ]
-
-FORMAT_VERSION: Final = 1
-"""The layout on disk that this code writes, and the newest it opens."""
 
 CONFIG_BYTES_MAX: Final = 64 * 1024
 """Bytes of a settings file: a person writes it."""
@@ -364,7 +361,8 @@ def parse_config(data: bytes, path: Path) -> StoreConfig:
         values: dict[str, Any] = tomllib.loads(data.decode("utf-8"))
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise StoreInvalid(f"{path} is not valid TOML: {error}") from error
-    _check_format(path, values)
+    # Before anything else: what a newer version wrote is not ours to judge.
+    check_format(values.get("format_version"), path)
     known = [field.name for field in msgspec.structs.fields(StoreConfig)]
     for key in values:
         if key not in known:
@@ -381,18 +379,6 @@ def parse_config(data: bytes, path: Path) -> StoreConfig:
             f"heartbeat_seconds ({config.heartbeat_seconds:g}), or one lost heartbeat ends sessions"
         )
     return config
-
-
-def _check_format(path: Path, values: dict[str, Any]) -> None:
-    """Before anything else: what a newer version wrote is not ours to judge."""
-    version = values.get("format_version")
-    if type(version) is not int or version < 1:
-        raise StoreInvalid(f"{path}: format_version must be a number, not {version!r}")
-    if version > FORMAT_VERSION:
-        raise StoreInvalid(
-            f"{path}: the store has format {version}, this program knows {FORMAT_VERSION}; "
-            "upgrade agent-trace"
-        )
 
 
 def _directory_path(root: Path) -> Path:
