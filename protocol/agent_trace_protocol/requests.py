@@ -203,7 +203,10 @@ class ApplyViolation(_Message, frozen=True, tag="apply"):
     """Write what was refused, joined with what has changed since. Users only."""
 
     violation: str
-    """`violation` of the refusal."""
+    """`violation` of the refusal, or the number in it."""
+    if_revision: Count | None = None
+    """Write its text as it is, in the place of this revision, which whoever applies it has seen; 0:
+    there is no such document. Only for a refusal of one text."""
 
 
 Operation = (

@@ -377,7 +377,7 @@ def test_a_refusal_says_why_and_what_to_do(endpoint: str) -> None:
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr == (
         "error: an agent may not write reference.md\n"
-        "hint: a person does it or grants it (agent-trace unlock); as an agent, ask for that\n"
+        "hint: a person does it or grants it; as an agent, ask for that\n"
     )
 
 

@@ -48,6 +48,29 @@ def test_a_refused_write_is_listed_shown_and_applied(store: Path) -> None:
     assert run("violations").stdout == ""
 
 
+def test_a_refused_write_is_known_by_its_number_and_put_over_a_revision(store: Path) -> None:
+    run("write", "api.md", "--text", "two", "--agent", "planner", code=1)
+    run("write", "api.md", "--text", "three")
+    (listed,) = map(json.loads, run("violations", "--json").stdout.splitlines())
+    number = listed["id"].removeprefix("violation-")
+    assert listed["id"] in run("violations", "show", number).stdout
+    assert f"those that wait: {listed['id']}" in run("violations", "show", "1", code=1).stderr
+    late = run("violations", "apply", number, code=1)
+    assert "violations apply ID --if-revision N" in late.stderr
+    run("violations", "apply", number, "--if-revision", "1", code=1)
+    assert "put api.md@3" in run("violations", "apply", number, "--if-revision", "2").stdout
+    assert run("read", "api.md").stdout == "two\n"
+
+
+def test_what_needs_a_confirmation_says_which_violation_to_apply_with_it(store: Path) -> None:
+    run("write", "context.md", "--text", "mine", "--agent", "planner", code=1)
+    (listed,) = map(json.loads, run("violations", "--json").stdout.splitlines())
+    refused = run("violations", "apply", listed["id"], code=1)
+    assert f"agent-trace violations apply {listed['id']} --confirm" in refused.stderr
+    run("violations", "apply", listed["id"], "--confirm")
+    assert run("violations").stdout == ""
+
+
 def test_a_refused_write_is_discarded(store: Path) -> None:
     run("write", "api.md", "--text", "two", "--agent", "planner", code=1)
     (listed,) = map(json.loads, run("violations", "--json").stdout.splitlines())

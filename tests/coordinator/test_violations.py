@@ -190,6 +190,47 @@ def test_a_refused_write_is_not_applied_to_another_document_that_has_the_path_by
     assert document is not None and desk.contents[document.content_key] == b"new\n"
 
 
+def test_a_user_who_has_seen_the_revision_puts_a_refused_text_in_its_place() -> None:
+    desk = Desk()
+    user, agent = reference(desk), desk.member()
+    error = agent.fail(Edit("api.md", b"3", b"drei"))
+    user.put("api.md", "1\n2\nthree\n4\n5\n")
+    late = user.fail(ApplyViolation(error.violation, if_revision=1))
+    assert late.code is ErrorCode.CONFLICT and late.conflict and "+three" in late.conflict.diff
+    assert user.fail(ApplyViolation(error.violation, if_revision=0)).code is ErrorCode.CONFLICT
+    done = user.do(ApplyViolation(error.violation, if_revision=2))
+    assert [each.action for each in done.results] == [Action.PUT]
+    assert user.read("api.md") == "1\n2\ndrei\n4\n5\n"
+    several = agent.fail(Put("api.md", b"x"), Put("new.md", b"y", type=DocumentType.REFERENCE))
+    assert "2 texts" in user.fail(ApplyViolation(several.violation, if_revision=3)).message
+    gone = agent.fail(Delete("api.md"))
+    assert user.fail(ApplyViolation(gone.violation, if_revision=2)).code is ErrorCode.CONFLICT
+    user.do(ApplyViolation(gone.violation, if_revision=3))
+    assert desk.state.document_at("api.md") is None
+
+
+@pytest.mark.parametrize("form", ["violation-{}", "{}"])
+def test_a_violation_is_known_by_its_id_and_by_its_number(form: str) -> None:
+    desk = Desk()
+    user, agent = reference(desk), desk.member()
+    error = agent.fail(Put("api.md", b"x"))
+    seq = desk.entries[-1].record.seq
+    assert error.violation == f"violation-{seq}"
+    assert shown(user, form.format(seq)).violation.id == error.violation
+    user.do(ApplyViolation(form.format(seq)))
+    for wrong in (form.format(seq), "draft-1", "violation-", "9" * 19, "-1", "\u0661"):
+        late = user.fail(ApplyViolation(wrong))
+        assert (late.code, late.message) == (
+            ErrorCode.NOT_FOUND,
+            f"there is no violation {wrong!r}, or it was applied or discarded; none waits",
+        )
+    waiting = [agent.fail(Put("api.md", b"%d" % each)).violation for each in range(7)]
+    message = user.fail(ApplyViolation("1")).message
+    assert message.endswith(
+        f"those that wait: {', '.join(reversed(waiting[2:]))} and 2 more"
+    ), message
+
+
 def test_a_refused_creation_and_a_refused_deletion_are_applied() -> None:
     desk = Desk()
     user, agent = reference(desk), desk.member()
@@ -206,7 +247,14 @@ def test_what_needs_a_confirmation_needs_it_to_be_applied() -> None:
     desk = Desk()
     user, agent = desk.member("ann", Actor.USER), desk.member()
     error = agent.fail(Put("context.md", b"mine\n"))
-    assert user.fail(ApplyViolation(error.violation)).code is ErrorCode.PERMISSION_DENIED
+    secret = agent.fail(Put("plan.md", b"gh" + b"p_" + b"x" * 36))
+    count = len(desk.entries)
+    for refused in (error, secret):
+        unsaid = user.fail(ApplyViolation(refused.violation))
+        # It points to what it would not apply, and leaves nothing beside it.
+        assert (unsaid.code, unsaid.violation) == (ErrorCode.PERMISSION_DENIED, refused.violation)
+        assert "--confirm" in unsaid.message
+    assert len(desk.entries) == count
     user.do(ApplyViolation(error.violation), confirm=True)
     assert user.read("context.md") == "mine\n"
 

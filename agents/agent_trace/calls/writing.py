@@ -231,17 +231,25 @@ class Writing(Calls):
         self,
         violation: str,
         *,
+        if_revision: int | None = None,
         durability: Durability | str = Durability.JOURNAL,
         message: str = "",
         confirm: bool = False,
     ) -> Transaction:
         """Write what was refused, joined with what has changed since. Users only.
 
+        With `if_revision` its one text takes the place of that revision as it is: for a user who
+        has seen it.
+
         Raises:
-            Conflict: what was refused touches what has changed since.
+            Conflict: what was refused touches what has changed since, or the document is not at
+                `if_revision`. It still waits.
         """
         return await self.transact(
-            (ApplyViolation(violation),), durability=durability, message=message, confirm=confirm
+            (ApplyViolation(violation, if_revision),),
+            durability=durability,
+            message=message,
+            confirm=confirm,
         )
 
     async def transact(

@@ -80,7 +80,7 @@ _HINTS: Final[tuple[tuple[type[AgentTraceError], str], ...]] = (
     (NoMatch, "quote the text exactly, with enough around it to be unique"),
     (
         PermissionDenied,
-        "a person does it or grants it (agent-trace unlock); as an agent, ask for that",
+        "a person does it or grants it; as an agent, ask for that",
     ),
     (InvalidPath, "name documents by their path from the store's root, such as notes/plan.md"),
     (TooLarge, "split the document"),
@@ -200,6 +200,8 @@ def _hint(error: AgentTraceError, typed: Callable[[str], str]) -> str:
             f"a person lets it in: agent-trace violations apply {error.violation} --confirm; as an "
             "agent, ask for that"
         )
+    if isinstance(error, PermissionDenied) and error.message.startswith("only a user"):
+        return "the same attempt fails again; as an agent, go on without, or ask a person"
     return next((text for kind, text in _HINTS if isinstance(error, kind)), "")
 
 
@@ -240,6 +242,11 @@ def _lease_hint(info: LeaseRefusal, typed: Callable[[str], str]) -> str:
             f"read it again (agent-trace read {path}); when it is free, "
             f"agent-trace accept {info.draft} writes your text, which agent-trace drafts show "
             f"{info.draft} shows"
+        )
+    if info.deadlock:
+        return (
+            "release what another one waits for, then ask again: agent-trace lease ls shows it, "
+            "agent-trace lease release PATH gives it up"
         )
     if info.holder:
         return (

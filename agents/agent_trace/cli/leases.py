@@ -241,8 +241,11 @@ def ls(face: Face, path: str) -> None:
         for each in listed.waiters
     ]
     emit_table(("TOKEN", "PATH", "KIND", "HOLDER", "SESSION", "LEFT"), rows)
-    for circle in dict.fromkeys(each.deadlock for each in listed.waiters if each.deadlock):
-        emit_note(f"{circle}: one of them has to release first")
+    # Each of those who wait in a circle tells of it from its own place on.
+    circles = {frozenset(each.deadlock.split(", ")): each.deadlock for each in listed.waiters}
+    for circle in circles.values():
+        if circle:
+            emit_note(f"{circle}: one of them has to release first")
 
 
 COMMANDS = {"lease": lease}

@@ -11,6 +11,7 @@ import click
 from agent_trace.client import Agent
 from agent_trace.results import Written
 from agent_trace_protocol import (
+    Conflict,
     DocumentType,
     PermissionReport,
     ViolationInfo,
@@ -19,9 +20,16 @@ from agent_trace_protocol import (
 from agent_trace_protocol.limits import UNLOCK_SECONDS_MAX
 
 from .face import Face, durability_option, global_options, message_option, pass_face
+from .failures import hinting
 from .output import emit_json, emit_lines, emit_table, local_time, shown, size
+from .written import run_one, run_writing
 
 __all__ = ["COMMANDS"]
+
+_APPLY_HINT: Final = (
+    "see both with: agent-trace violations show ID, agent-trace read PATH; to put the refused text "
+    "in the place of revision N as it is: agent-trace violations apply ID --if-revision N"
+)
 
 _DURATION: Final = re.compile(r"([0-9]{1,6})([smh]?)")
 _SECONDS: Final = {"": 1, "s": 1, "m": 60, "h": 3600}
@@ -152,17 +160,6 @@ def lock(face: Face, path: str, whom: str) -> None:
         click.echo(shown(f"{target} is locked again"))
 
 
-def _tell(face: Face, results: Sequence[Written]) -> None:
-    for written in results:
-        if face.json:
-            emit_json(written)
-            continue
-        commit = f" {written.commit[:10]}" if written.commit else ""
-        lines = f" (+{written.added} -{written.removed})"
-        document = f"{face.path_here(written.path)}@{written.revision}"
-        click.echo(shown(f"{written.action.value} {document}{lines}{commit}"))
-
-
 @click.command()
 @click.argument("path")
 @click.argument("kind", metavar="TYPE", type=click.Choice([each.value for each in DocumentType]))
@@ -177,7 +174,7 @@ def reclassify(face: Face, path: str, kind: str, durability: str, message: str) 
     async def work(agent: Agent) -> Written:
         return await agent.reclassify(target, kind, durability=durability, message=message)
 
-    _tell(face, (face.run(work),))
+    run_one(face, durability, work)
 
 
 @click.group(invoke_without_command=True)
@@ -252,18 +249,32 @@ def show(face: Face, violation: str) -> None:
 
 @violations.command()
 @click.argument("violation", metavar="ID")
+@click.option(
+    "--if-revision",
+    type=click.IntRange(min=0),
+    help="Put the refused text in the place of this revision, which you have seen; 0: make the "
+    "document anew.",
+)
 @durability_option
 @message_option
 @global_options
 @pass_face
-def apply(face: Face, violation: str, durability: str, message: str) -> None:
-    """Write what was refused, joined with what has changed since."""
+def apply(
+    face: Face, violation: str, if_revision: int | None, durability: str, message: str
+) -> None:
+    """Write what was refused, joined with what has changed since.
+
+    If the two collide it is refused, and waits as before.
+    """
 
     async def work(agent: Agent) -> Sequence[Written]:
-        done = await agent.apply_violation(violation, durability=durability, message=message)
+        done = await agent.apply_violation(
+            violation, if_revision=if_revision, durability=durability, message=message
+        )
         return done.results
 
-    _tell(face, face.run(work))
+    with hinting(Conflict, _APPLY_HINT):
+        run_writing(face, durability, work)
 
 
 @violations.command()
@@ -280,7 +291,8 @@ def discard(face: Face, violation: str) -> None:
     if face.json:
         emit_json({"violation": violation, "discarded": True})
     else:
-        click.echo(shown(f"{violation} is discarded"))
+        id = f"violation-{violation.removeprefix('violation-')}"
+        click.echo(shown(f"{id} is discarded"))
 
 
 COMMANDS = {

@@ -282,7 +282,11 @@ async def _find_session(agent: Agent, id: str, *, ended: bool) -> SessionInfo:
     if not found:
         raise NotFound(f"there is no {'' if ended else 'open '}session {id}")
     if len(found) > 1:
-        raise InvalidRequest(f"{len(found)} sessions begin with {id}; give more of the id")
+        some = ", ".join(f"{each.id} ({each.name}, {each.state.value})" for each in found[:5])
+        more = f" and {len(found) - 5} more" if len(found) > 5 else ""
+        raise InvalidRequest(
+            f"{len(found)} sessions begin with {id}; give more of the id: {some}{more}"
+        )
     return found[0]
 
 

@@ -135,6 +135,7 @@ class Decision:
                 if grant.document == document.id and grant.agent in ("", self.author):
                     self.decided.override[f"unlock-{grant.seq}"] = None
                     return
+        refusal.confirmable = permit is Permit.CONFIRM
         raise refusal
 
     def parsed(self, text: str) -> str:
@@ -257,7 +258,7 @@ class Decision:
         if self.confirm:
             self.decided.override[rule] = None
             return
-        raise Forbidden(
+        refusal = Forbidden(
             rule,
             PermissionDenied(
                 f"line {secret.line} of {path} holds what looks like a credential "
@@ -266,3 +267,5 @@ class Decision:
                 "it in with --confirm, nobody else can"
             ),
         )
+        refusal.confirmable = self.actor is Actor.USER
+        raise refusal

@@ -44,7 +44,7 @@ from .annotations import annotation_after
 from .attempts import action_of, merges, path_of, texts_of
 from .changes import annotated, removed, renamed, retyped, untracked
 from .decision import Decided, Decision
-from .drafts import Late, check_own, parse_draft_id
+from .drafts import Late, draft_id, find_draft
 from .inputs import Facts
 from .lease_guard import Guard
 from .merge import merge
@@ -53,7 +53,7 @@ from .places import check_free
 from .records import Kept
 from .state import DocumentState, State
 from .texts import outcome
-from .violations import Attempt, Text, parse_violation_id
+from .violations import Attempt, Text, find_violation, violation_id
 
 __all__ = ["Operations", "decide"]
 
@@ -265,12 +265,8 @@ class Operations(Decision):
             self.change(document, Action.RESTORE, self.content_of(document), content)
 
     def accept(self, operation: AcceptDraft) -> None:
-        draft = self.state.drafts.get(parse_draft_id(operation.draft))
-        if draft is None:
-            raise NotFound(
-                f"there is no draft {operation.draft!r}, or it was accepted or discarded"
-            )
-        check_own(draft, self.actor, self.author, "accepts")
+        draft = find_draft(self.state, operation.draft, self.actor, self.author, "accepts")
+        operation = msgspec.structs.replace(operation, draft=draft_id(draft.seq))
         if operation.if_revision is not None and len(draft.body.kept) > 1:
             raise InvalidRequest(
                 f"{operation.draft} has {len(draft.body.kept)} texts, and one revision can not be "
@@ -386,25 +382,35 @@ class Operations(Decision):
                     f"apply {operation.violation}"
                 ),
             )
-        violation = self.state.violations.get(parse_violation_id(operation.violation))
-        if violation is None:
-            raise NotFound(
-                f"there is no violation {operation.violation!r}, or it was applied or discarded"
-            )
-        if not violation.body.kept:
+        violation = find_violation(self.state, operation.violation)
+        id, texts = violation_id(violation.seq), violation.body.kept
+        if not texts:
+            raise InvalidRequest(f"{id} brought no text; do the {violation.body.action} yourself")
+        if operation.if_revision is not None and len(texts) > 1:
             raise InvalidRequest(
-                f"{operation.violation} brought no text; do the {violation.body.action} yourself"
+                f"{id} has {len(texts)} texts, and one revision can not be that of all of them; "
+                f"write them one by one: agent-trace violations show {id}"
             )
         self.decided.violation = violation.seq
-        for kept in violation.body.kept:
-            self.apply_text(operation.violation, kept)
+        try:
+            for kept in texts:
+                self.apply_text(id, kept, operation.if_revision)
+        except Forbidden as forbidden:
+            if not forbidden.confirmable:
+                raise
+            # It is on record already; all that it lacks is the word of the user.
+            forbidden.error.violation = id
+            raise forbidden.error from None
 
-    def apply_text(self, id: str, kept: Kept) -> None:
-        """Write one text of a refused write, joined with what has changed since."""
+    def apply_text(self, id: str, kept: Kept, seen: int | None) -> None:
+        """Write one text of a refused write: joined with what has changed since, or as it is, if
+        who applies it has seen the revision that it replaces."""
         document = self.state.kept_document(kept)
         self.guard.check(kept.path if document is None else document.path)
-        # What has its path by now may be another document, which nobody meant.
-        same = document is not None and document.id == kept.document
+        if seen is not None and seen != (0 if document is None else document.revision):
+            raise self.conflict(document, seen, "", kept.path)
+        # What has its path by now may be another document, which nobody meant who has not seen it.
+        same = document is not None and (seen is not None or document.id == kept.document)
         if kept.action is Action.DELETE and document is not None:
             if not same:
                 raise self.conflict(document, kept.base_revision, "")
@@ -419,7 +425,8 @@ class Operations(Decision):
             return
         current = self.content_of(document)
         merged: bytes | None = text
-        if not (same and kept.base_revision == document.revision) and text != current:
+        fits = seen is not None or (same and kept.base_revision == document.revision)
+        if not fits and text != current:
             base = self.facts.revisions.get((document.id, kept.base_revision)) if same else None
             merged = None if base is None else merge(base, text, current)
         if merged is None:

@@ -14,13 +14,12 @@ from agent_trace_protocol import (
     Drafts,
     DraftText,
     InvalidRequest,
-    NotFound,
     ShowDraft,
     parse_path,
 )
 from agent_trace_protocol.limits import DOCUMENT_BYTES_MAX
 
-from .drafts import check_own, draft_id, parse_draft_id
+from .drafts import draft_id, find_draft
 from .effects import Answer, AnswerDrafts, Effect
 from .inputs import Now, Received
 from .merge import merge, show_changes
@@ -113,15 +112,11 @@ def _page(state: State, session: SessionEntry, request: Drafts) -> AnswerDrafts:
 
 
 def _own(state: State, session: SessionEntry, id: str, does: str) -> DraftState:
-    draft = state.drafts.get(parse_draft_id(id))
-    if draft is None:
-        raise NotFound(f"there is no draft {id!r}, or it was accepted or discarded")
     try:
-        check_own(draft, session.actor, session.name, does)
+        return find_draft(state, id, session.actor, session.name, does)
     except Forbidden as forbidden:
         forbidden.attempt = Attempt(Action.DRAFT, id)
         raise
-    return draft
 
 
 def _documents(state: State, draft: DraftState) -> tuple[DocumentState | None, ...]:

@@ -24,6 +24,7 @@ from agent_trace_protocol import (
     ErrorInfo,
     LeaseHeld,
     LeaseRefusal,
+    NotFound,
     PermissionDenied,
     StaleLease,
 )
@@ -32,7 +33,7 @@ from .merge import show_changes
 from .permissions import Forbidden
 from .records import Drafted, Kept, content_digest, content_key
 from .state import DraftCount, DraftState, State
-from .violations import Text
+from .violations import Text, named
 
 __all__ = [
     "Late",
@@ -40,6 +41,7 @@ __all__ = [
     "check_own",
     "draft_id",
     "drafted",
+    "find_draft",
     "no_room",
     "parse_draft_id",
     "refusal_of_draft",
@@ -75,11 +77,33 @@ class Late(AgentTraceError):
 
 
 def parse_draft_id(text: str) -> int:
-    """Return the seq of the record that keeps a draft, such as 17 for `draft-17`; 0 if none can."""
+    """Return the seq of the record that keeps a draft, such as 17 for `draft-17` or `17`; 0 if none
+    can."""
     digits = text.removeprefix("draft-")
-    if digits == text or not (digits.isascii() and digits.isdigit()) or len(digits) > 18:
+    if not (digits.isascii() and digits.isdigit()) or len(digits) > 18:
         return 0
     return int(digits)
+
+
+def find_draft(state: State, text: str, actor: Actor, author: str, does: str) -> DraftState:
+    """Return the draft that waits under an id, if it is the asker's own or the asker is a user.
+
+    Raises:
+        NotFound: there is none; the message names those of the asker.
+        Forbidden: it is another one's; `does` is what was tried, such as `accepts`.
+    """
+    draft = state.drafts.get(parse_draft_id(text))
+    if draft is not None:
+        check_own(draft, actor, author, does)
+        return draft
+    own = [
+        draft_id(each.seq)
+        for each in reversed(state.drafts.values())
+        if actor is Actor.USER or (each.actor, each.author) == (actor, author)
+    ]
+    raise NotFound(
+        f"there is no draft {text[:64]!r}, or it was accepted or discarded; {named(own)}"
+    )
 
 
 def draft_id(seq: int) -> str:

@@ -127,7 +127,8 @@ def _pattern_of(state: State, text: str) -> PathPattern:
 def _ttl_ms(seconds: float) -> int:
     if not LEASE_SECONDS_MIN <= seconds <= LEASE_SECONDS_MAX:
         raise InvalidRequest(
-            f"a lease lasts {LEASE_SECONDS_MIN:g} to {LEASE_SECONDS_MAX:g} s, not {seconds:g}"
+            f"a lease lasts {LEASE_SECONDS_MIN:g} s to {LEASE_SECONDS_MAX:g} s, which is a day, "
+            f"not {seconds:.10g} s"
         )
     return round(seconds * 1000)
 

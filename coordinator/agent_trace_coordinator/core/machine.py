@@ -212,8 +212,10 @@ def _answer(
                 message = "a reader takes no leases; nobody can grant it: connect as an agent"
                 raise forbid("reader", Action.REFUSE, request.path, message)
             if request.steal and session.actor is not Actor.USER:
-                message = "only a user takes a lease away from its holder; ask one to run: "
-                message += "agent-trace lease steal"
+                message = (
+                    "only a user takes a lease away from its holder: wait for it, or ask one to "
+                    "run agent-trace lease steal"
+                )
                 raise forbid("only-users-steal", Action.LEASE, request.path, message)
             return acquire(state, session, input, request, now)
         case RenewLease():
@@ -301,7 +303,8 @@ def _next_number(state: State, session: SessionEntry) -> int:
 
 def _evict(state: State, session: SessionEntry, request: EvictSession, now: Now) -> list[Effect]:
     if session.actor is not Actor.USER:
-        message = "only a user ends another's session; ask one: agent-trace sessions evict"
+        which = request.session if request.session in state.sessions else "ID"
+        message = f"only a user ends another's session; ask one: agent-trace sessions evict {which}"
         raise forbid("only-users-evict", Action.CLOSE, request.session[:64], message)
     if request.session == session.id:
         raise InvalidRequest("this is the asking session itself; close it")

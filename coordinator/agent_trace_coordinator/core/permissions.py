@@ -43,6 +43,8 @@ class Forbidden(AgentTraceError):
         self.error = error
         self.attempt: Attempt | None = None
         """What was tried, for the record; None if it was not a write."""
+        self.confirmable = False
+        """Whether all that lacks is the confirmation of the user who tried it."""
 
 
 _YES, _CONFIRM, _NO = Permit.YES, Permit.CONFIRM, Permit.NO

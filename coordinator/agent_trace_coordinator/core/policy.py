@@ -45,8 +45,8 @@ from .state import DocumentState, SessionEntry, State, ViolationState
 from .violations import (
     Attempt,
     count_again,
+    find_violation,
     info_of_violation,
-    parse_violation_id,
     refusal_of,
     violated,
 )
@@ -330,10 +330,7 @@ def _violation(state: State, session: SessionEntry, id: str, verb: str) -> Viola
             f"only a user may {verb} {id}; nobody can grant it: ask a user to run "
             f"agent-trace violations {verb} {id}",
         )
-    violation = state.violations.get(parse_violation_id(id))
-    if violation is None:
-        raise NotFound(f"there is no violation {id!r}, or it was applied or discarded")
-    return violation
+    return find_violation(state, id)
 
 
 def _show(state: State, session: SessionEntry, request: ShowViolation) -> AnswerViolation:

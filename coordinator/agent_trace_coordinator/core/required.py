@@ -44,14 +44,13 @@ def _require(state: State, operation: Operation, required: Required) -> None:
         draft = state.drafts.get(parse_draft_id(operation.draft))
         if draft is not None:
             _require_kept(state, draft.body, required)
-            seen = operation.if_revision
-            if seen is not None:
-                required.revisions |= {(kept.document, seen) for kept in draft.body.kept}
+            _require_seen(draft.body, operation.if_revision, required)
         return
     if isinstance(operation, ApplyViolation):
         violation = state.violations.get(parse_violation_id(operation.violation))
         if violation is not None:
             _require_kept(state, violation.body, required)
+            _require_seen(violation.body, operation.if_revision, required)
         return
     path = parse_path(operation.path)
     document = state.document_at(path)
@@ -81,6 +80,12 @@ def _require_file(state: State, path: str, required: Required) -> None:
     # when the operation's turn comes is known only then, for a transaction may remove them first.
     if fold_path(path) not in state.folders:
         required.files.add(path)
+
+
+def _require_seen(body: Drafted | Violated, seen: int | None, required: Required) -> None:
+    # What others changed since is shown, if it is not the current one.
+    if seen is not None:
+        required.revisions |= {(kept.document, seen) for kept in body.kept}
 
 
 def _require_kept(state: State, body: Drafted | Violated, required: Required) -> None:

@@ -19,6 +19,7 @@ from agent_trace_protocol import (
     AgentTraceError,
     DocumentType,
     ErrorInfo,
+    NotFound,
     PermissionDenied,
     RefusedText,
     ViolationInfo,
@@ -39,7 +40,9 @@ __all__ = [
     "Attempt",
     "Text",
     "count_again",
+    "find_violation",
     "info_of_violation",
+    "named",
     "parse_violation_id",
     "refusal_again",
     "refusal_of",
@@ -50,6 +53,9 @@ __all__ = [
 
 DIFF_BYTES_MAX: Final = 16_000
 """Bytes of the diff that a report shows."""
+
+NAMED_MAX: Final = 5
+"""Ids that an error names."""
 
 _ROOM: Final = 60
 """Characters of a message that are left for the id of the violation."""
@@ -101,11 +107,35 @@ def violation_id(seq: int) -> str:
 
 
 def parse_violation_id(text: str) -> int:
-    """Return the seq of the record behind an id such as `violation-17`; 0 if it can be none."""
+    """Return the seq of the record behind an id such as `violation-17`, or `17`; 0 if it can be
+    none."""
     digits = text.removeprefix("violation-")
-    if digits == text or not (digits.isascii() and digits.isdigit()) or len(digits) > 18:
+    if not (digits.isascii() and digits.isdigit()) or len(digits) > 18:
         return 0
     return int(digits)
+
+
+def find_violation(state: State, text: str) -> ViolationState:
+    """Return the refused write that waits under an id.
+
+    Raises:
+        NotFound: there is none; the message names those that there are.
+    """
+    violation = state.violations.get(parse_violation_id(text))
+    if violation is None:
+        waiting = named([violation_id(seq) for seq in reversed(state.violations)])
+        raise NotFound(
+            f"there is no violation {text[:64]!r}, or it was applied or discarded; {waiting}"
+        )
+    return violation
+
+
+def named(ids: list[str]) -> str:
+    """Return what waits, in a few words."""
+    if not ids:
+        return "none waits"
+    more = f" and {len(ids) - NAMED_MAX} more" if len(ids) > NAMED_MAX else ""
+    return f"those that wait: {', '.join(ids[:NAMED_MAX])}{more}"
 
 
 def violated(
