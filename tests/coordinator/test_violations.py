@@ -226,9 +226,9 @@ def test_a_violation_is_known_by_its_id_and_by_its_number(form: str) -> None:
         )
     waiting = [agent.fail(Put("api.md", b"%d" % each)).violation for each in range(7)]
     message = user.fail(ApplyViolation("1")).message
-    assert message.endswith(
-        f"those that wait: {', '.join(reversed(waiting[2:]))} and 2 more"
-    ), message
+    assert message.endswith(f"those that wait: {', '.join(reversed(waiting[2:]))} and 2 more"), (
+        message
+    )
 
 
 def test_a_refused_creation_and_a_refused_deletion_are_applied() -> None:
