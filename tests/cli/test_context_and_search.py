@@ -55,3 +55,26 @@ def test_context_search_and_what_lists_leave_out(store: Path) -> None:
     assert "nothing matches" in run("search", "zebra", "--since", "1h").stderr
     assert "does not end" in run("search", '"open', code=1).stderr
     assert run("search", code=2)
+
+
+def test_what_happened_since_one_was_here(store: Path) -> None:
+    run("write", "plan.md", "--text", "# Plan\n\n- [ ] lex\n", "--type", "plan", "--agent", "a")
+    run("edit", "plan.md", "--old", "[ ] lex", "--new", "[x] lex", "--agent", "b")
+    run("context", "refresh")
+    told = run("resume", "events", "--agent", "a").stdout.splitlines()
+    assert [line.split()[3:6] for line in told] == [
+        ["a", "create", "plan.md@1"],
+        ["b", "edit", "plan.md@2"],
+    ]
+    assert 'checked off "lex"' in told[1]
+    everything = run("resume", "events", "--agent", "a", "--all").stdout
+    assert " system " in everything and " open " in everything
+    seq = told[0].split()[0]
+    later = run("resume", "events", "--since", seq, "--json").stdout.splitlines()
+    changes = [each for each in map(json.loads, later) if each["actor"] == "agent"]
+    assert [each["author"] for each in changes if each["revision"]] == ["b"]
+    end = str(json.loads(later[-1])["seq"])
+    assert "nothing happened" in run("resume", "events", "--since", end).stderr
+    refreshed = run("resume", "refresh", "--agent", "a").stdout
+    assert refreshed == run("resume", "show", "--agent", "a").stdout
+    assert 'checked off "lex"' in refreshed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from agent_trace.calls.following import is_beside
 from agent_trace.client import Agent
 from agent_trace_protocol import Basis, Briefing, LogEntry, Reason
 from agent_trace_protocol.limits import (
@@ -70,10 +71,15 @@ def refresh(face: Face, budget: int) -> None:
 @resume.command()
 @click.option("--since", type=click.IntRange(min=0), help="Only what came after operation SINCE.")
 @click.option("-n", "--limit", type=click.IntRange(min=1), default=100, show_default=True)
+@click.option("--all", "everything", is_flag=True, help="Also sessions, generated documents.")
 @global_options
 @pass_face
-def events(face: Face, since: int | None, limit: int) -> None:
-    """Show what happened since you were here last, oldest first."""
+def events(face: Face, since: int | None, limit: int, everything: bool) -> None:
+    """Show what happened since you were here last, oldest first.
+
+    When sessions began and ended, and what agent-trace itself wrote, is shown only with --all;
+    --json always has all.
+    """
 
     async def work(agent: Agent) -> list[LogEntry]:
         start = since
@@ -81,7 +87,8 @@ def events(face: Face, since: int | None, limit: int) -> None:
             start = (await agent.briefing(budget=BRIEFING_BYTES_MIN, since_last=True)).since
         found: list[LogEntry] = []
         async for event in agent.events(start):
-            found.append(event)
+            if everything or face.json or not is_beside(event):
+                found.append(event)
             if len(found) == limit:
                 break
         return found
