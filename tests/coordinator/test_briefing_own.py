@@ -6,10 +6,24 @@ import re
 from pathlib import Path
 
 from agent_trace_coordinator.core.brief_text import FIRST_BYTES
-from agent_trace_protocol import AcquireLease, Actor, Append, Close, Edit, Leased, Put, Steer
+from agent_trace_coordinator.core.state import Rules, State
+from agent_trace_protocol import (
+    AcquireLease,
+    Actor,
+    Append,
+    Close,
+    Edit,
+    EvictSession,
+    Leased,
+    Put,
+    Recap,
+    RecapSession,
+    Refused,
+    Steer,
+)
 from agent_trace_protocol.model import DocumentType
 from support.core import Desk, Member
-from support.trace import brief, tracing
+from support.trace import brief, inquire, killed, tracing
 
 PLAN = b"# Plan\n\nObjective: win\n\n- [ ] first\n- [ ] second\n"
 
@@ -171,3 +185,36 @@ def test_only_what_is_new_tells_what_the_session_before_did_after_it_was_briefed
     lease = desk.state.leases.held_by(carol.session)[0]
     assert told["Now"] == [f"carol holds a lease on src/**, token {lease.token}"]
     assert bob.session not in new.text
+
+
+def test_a_session_has_a_recap_and_a_log_however_it_ended(tmp_path: Path) -> None:
+    desk = Desk(State(epoch=1, store="test", rules=Rules(generated=True)))
+    user = desk.member("ann", Actor.USER)
+    names = ("closed", "expired", "evicted", "taken")
+    members = {name: desk.member(name) for name in names}
+    for name, member in members.items():
+        member.do(Put(f"{name}.md", PLAN, type=DocumentType.PLAN))
+        member.do(Edit(f"{name}.md", b"[ ] first", b"[x] first"))
+    members["closed"].ask(Close())
+    assert not isinstance(user.ask(EvictSession(members["evicted"].session)), Refused)
+    Member(desk, "taken", Actor.AGENT).open(takeover=True)
+    desk.refresh()
+    with tracing(desk, tmp_path / "state.db"):
+        pass
+    # The coordinator is killed too; what its next life knows is in the journal.
+    desk = killed(desk, tmp_path / "state.db")
+    before = len(desk.entries)
+    desk.tick(60)
+    asker = desk.member("asker")
+    desk.refresh()
+    with tracing(desk, tmp_path / "state.db", before) as trace:
+        for name, member in members.items():
+            recap = inquire(trace, asker, RecapSession(member.session))
+            assert isinstance(recap, Recap)
+            (part,) = recap.parts
+            (line,) = part.lines
+            assert line.startswith(f"{name}.md@1 to @2, 2 changes")
+            assert line.endswith('checked off "first"')
+            log = asker.read(f"logs/{name}-{member.session}.md")
+            ends = re.findall(r"^- \d+ \S+ \S+ close: (\w+)", log, re.MULTILINE)
+            assert ends == ["superseded" if name == "taken" else name]

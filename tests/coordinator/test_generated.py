@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -16,7 +17,9 @@ from agent_trace_coordinator.core.session_logs import PART_BYTES_MAX
 from agent_trace_coordinator.core.state import Rules, State
 from agent_trace_coordinator.core.trace_state import GENERATED, GENERATED_PART
 from agent_trace_protocol import (
+    AcquireLease,
     Actor,
+    Annotate,
     Append,
     Delete,
     DocumentType,
@@ -24,14 +27,19 @@ from agent_trace_protocol import (
     DropStatement,
     ErrorCode,
     ListStatements,
+    Move,
+    Operation,
     Put,
+    Reclassify,
     RefreshDocuments,
     Refused,
     StatementList,
     Steer,
     Transact,
+    Untrack,
 )
 from support.core import Desk, Member
+from support.trace import killed, tracing
 
 OWN = ("AGENT-TRACE.md", "context.md", "running_summary.md")
 
@@ -81,6 +89,12 @@ def test_what_plans_say_stands_in_the_context_and_the_summary() -> None:
     assert '- `plan.md`:9: "tell everybody"' in summary
     assert "agent planner" in summary
     assert "planner: create `plan.md`@1 +12 -0" in summary
+    for line in (
+        "- open items: 2 in 1 plan",
+        '- `plan.md`:8: "measure it", in phase "Phase 2: measure"',
+        '- `plan.md`:9: "tell everybody" under "Phase 2: measure"',
+    ):
+        assert line in summary
 
 
 def test_all_generated_documents_change_together_in_one_record_of_the_system() -> None:
@@ -187,6 +201,104 @@ def test_large_counts_change_seldom(count: int, said: str) -> None:
 )
 def test_times_are_utc_by_the_calendar(time_ms: int, said: str) -> None:
     assert stamp(time_ms) == said
+
+
+def test_the_guide_lists_every_kind_of_document_with_what_is_said_of_it() -> None:
+    desk = desk_with_trace()
+    user = desk.member("you", Actor.USER)
+    for number in range(22):
+        user.put(f"notes/{number:02}.md", "# A title that nobody looks up\n")
+    user.do(Annotate("notes/03.md", description="How to run it"))
+    user.do(Put("api.md", b"# The API\n\nEvery call.\n", type=DocumentType.REFERENCE))
+    guide = user.read("AGENT-TRACE.md")
+    for line in (
+        "### scratch: more than 20\n\n- `notes/00.md`\n",
+        '- `notes/03.md`: "How to run it"\n',
+        "- `notes/19.md`\n- more: `agent-trace ls --type scratch`\n",
+        '### reference: 1\n\n- `api.md`: "The API"; "Every call."\n',
+    ):
+        assert line in guide, guide
+
+
+def test_what_is_finished_comes_last() -> None:
+    desk = desk_with_trace()
+    member = desk.member()
+    put_plan(member, "open.md")
+    put_plan(member, "finished.md", f"---\nstatus: done\n---\n{PLAN}")
+    context = member.read("context.md")
+    goals = re.findall(r"^- `(.*)`:\d+: \"ship", context, re.MULTILINE)
+    assert goals == ["open.md", "finished.md"]
+    assert '2 open, 1 done; status "done"' in context
+
+
+def test_what_is_done_to_writes_that_do_not_stand_is_told_in_our_own_words() -> None:
+    desk = desk_with_trace()
+    user, member = desk.member("you", Actor.USER), desk.member()
+    user.do(Put("api.md", b"# The API\n", type=DocumentType.REFERENCE))
+    user.put("note.md", "one\n")
+    member.fail(Put("api.md", b"mine\n"))
+    member.fail(Put("note.md", b"mine\n", 7))
+    user.do(Move("note.md", "moved here.md"))
+    user.ask(AcquireLease("src/**"))
+    summary = member.read("running_summary.md")
+    log = member.read(f"logs/planner-{member.session}.md")
+    for line in (
+        "planner: refuse `api.md`: put not allowed: reference-not-by-agents, kept as violation-5\n",
+        "planner: draft `note.md`: kept as draft-6: it was at revision 1, not 7\n",
+        "you: move `moved here.md`@2 +0 -0: moved from `note.md`\n",
+        "- leases: you on `src/**`\n",
+        "- waiting for somebody: 1 late text (`agent-trace drafts`), "
+        "1 refused write (`agent-trace violations`)\n",
+    ):
+        assert line in summary, summary
+    assert "kept as draft-6: it was at revision 1, not 7" in log
+
+
+def test_recent_updates_tell_what_was_done_also_after_a_restart(tmp_path: Path) -> None:
+    desk = desk_with_trace()
+    member = desk.member()
+    put_plan(member)
+    put_plan(member, text=PLAN.replace("[ ] measure", "[x] measure"))
+    for number in range(80):
+        member.put("note.md", f"{number}\n")
+    before = member.read("context.md")
+    assert 'planner: `plan.md`@2: checked off "measure it"' in before
+    with tracing(desk, tmp_path / "state.db"):
+        pass
+    restarted = killed(desk, tmp_path / "state.db")
+    again = restarted.member("other")
+    assert again.read("context.md") == before
+    assert again.read("AGENT-TRACE.md") == member.read("AGENT-TRACE.md")
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5), st.integers(0, 6)), max_size=30))
+def test_the_list_of_documents_is_kept_however_they_come_and_go(
+    steps: list[tuple[int, int, int]],
+) -> None:
+    desk = desk_with_trace()
+    user = desk.member("you", Actor.USER)
+    types = (DocumentType.PLAN, DocumentType.SCRATCH, DocumentType.REFERENCE)
+    for source, target, what in steps:
+        path, other = f"{source}.md", f"{target}.md"
+        operation: Operation = (
+            Put(path, b"text\n", type=types[target % 3]),
+            Put(path, b"other\n"),
+            Append(path, b"more\n"),
+            Delete(path),
+            Move(path, other),
+            Reclassify(path, types[target % 3]),
+            Untrack(path),
+        )[what]
+        # What can not be done is refused and changes nothing.
+        user.ask(Transact((operation,)))
+    expected: dict[DocumentType, list[str]] = {type: [] for type in DocumentType}
+    for path in desk.state.paths:
+        expected[desk.state.documents[desk.state.by_path[path]].type].append(path)
+    trace = desk.state.trace
+    assert trace.paths == expected
+    kept = {desk.state.documents[id].path for id in [*trace.plans, *trace.references]}
+    assert kept == {*expected[DocumentType.PLAN], *expected[DocumentType.REFERENCE]}
 
 
 # ---- session logs ----------------------------------------------------------------------------

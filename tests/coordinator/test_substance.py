@@ -46,6 +46,8 @@ def test_a_change_tells_what_it_did_most_important_first(after: bytes, told: str
 
 def test_a_text_written_as_a_whole_tells_its_title_and_what_is_open() -> None:
     assert substance_of_text(BEFORE) == '"Plan"; 2 open items'
+    long = BEFORE + b"text\n" * 20 + b"- [ ] more\n"
+    assert substance_of_text(long) == '"Plan"; at least 2 open items', "not all of it is looked at"
     assert substance_of_text(b"\nhello\n") == '"hello"'
     assert substance_of_text(b"") == ""
 

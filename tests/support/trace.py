@@ -9,7 +9,7 @@ from pathlib import Path
 from agent_trace_coordinator.core.effects import AnswerTrace
 from agent_trace_coordinator.core.inputs import Facts, Received
 from agent_trace_coordinator.core.machine import step
-from agent_trace_coordinator.core.state import Rules, State
+from agent_trace_coordinator.core.state import State
 from agent_trace_coordinator.server.briefings import Trace
 from agent_trace_coordinator.storage.journal import Journal
 from agent_trace_coordinator.storage.trace_index import TraceIndex
@@ -31,7 +31,7 @@ def tracing(desk: Desk, path: Path, written: int = 0) -> Generator[Trace]:
         if not written:
             journal.begin_life()
         # It knows the rows of open sessions from loading them.
-        journal.load(epoch=1, store="test", rules=Rules(), now=desk.time)
+        journal.load(epoch=1, store="test", rules=desk.state.rules, now=desk.time)
         journal.append(desk.entries[written:], [])
     finally:
         journal.close()
@@ -47,7 +47,7 @@ def killed(desk: Desk, path: Path) -> Desk:
     journal = Journal(path)
     try:
         epoch, store = journal.begin_life()
-        state: State = journal.load(epoch=epoch, store=store, rules=Rules(), now=desk.time)
+        state: State = journal.load(epoch=epoch, store=store, rules=desk.state.rules, now=desk.time)
     finally:
         journal.close()
     return Desk(state, desk.time, contents=desk.contents, entries=list(desk.entries))

@@ -26,7 +26,7 @@ from .brief_own import Stretch, earlier, own_stretches, what_you_did
 from .brief_source import DocumentNote, PastSession, Source
 from .brief_text import Section, fit, said, show_path, show_time
 from .brief_words import item_line, plan_line, plan_lines, show_reason, statement_line
-from .digest import CheckBox
+from .digest import CheckBox, is_finished
 from .drafts import draft_id
 from .permissions import protecting_type
 from .recap import show_change, show_misfit
@@ -58,9 +58,6 @@ STATEMENT_BYTES_MIN: Final = 110
 STATEMENTS_SHARE: Final = 16
 """A user's statement is quoted in at most so many bytes, or this part of the budget if that is
 more."""
-
-_FINISHED: Final = ("done", "complete", "closed", "archived", "abandoned", "cancelled", "finished")
-
 
 _NOTHING_NEW: Final = "Nothing has happened.\n"
 
@@ -184,7 +181,7 @@ class _Composer:
         own = self.known
         documents.sort(key=lambda each: (each.id in own, each.seq), reverse=True)
         plans = [(each, self.source.note_of(each)) for each in documents[:PLANS_MAX]]
-        plans.sort(key=lambda each: _is_finished(each[1]))
+        plans.sort(key=lambda each: each[1] is not None and is_finished(each[1].digest))
         return plans
 
     def _where_it_stands(
@@ -425,10 +422,3 @@ def _says_where_it_stands(document: DocumentState) -> bool:
 
 def _is_generated(document: DocumentState) -> bool:
     return protecting_type(document.path) is not None
-
-
-def _is_finished(note: DocumentNote | None) -> bool:
-    if note is None:
-        return False
-    status = note.digest.status.lower()
-    return status.startswith(_FINISHED)

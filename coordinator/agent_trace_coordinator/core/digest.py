@@ -16,7 +16,7 @@ from typing import Final
 
 import msgspec
 
-__all__ = ["CheckBox", "Digest", "Line", "digest_of"]
+__all__ = ["CheckBox", "Digest", "Line", "digest_of", "is_finished"]
 
 SCANNED_BYTES_MAX: Final = 1 << 20
 """Bytes of a document that are looked at: all of it, unless the store allows larger ones."""
@@ -119,6 +119,14 @@ _NUMBERING: Final = re.compile(r"[\W\d_]{0,12}")
 _SENTENCE_END: Final = re.compile(r"[.!?](?=\s|$)")
 _FIRST_KINDS: Final = frozenset({"goals", "constraints", "next_steps"})
 """Of these the first ones count, of the others the last."""
+
+
+_FINISHED: Final = ("done", "complete", "closed", "archived", "abandoned", "cancelled", "finished")
+
+
+def is_finished(digest: Digest) -> bool:
+    """Return whether a plan says that nothing is to be done any more."""
+    return digest.status.lower().startswith(_FINISHED)
 
 
 def digest_of(content: bytes) -> Digest:

@@ -154,7 +154,11 @@ def _note(
         case LeaseReleased():
             return Action.RELEASE, body.path, f"lease {body.token}: {body.reason}"
         case Violated():
-            return Action.REFUSE, _safe(body.path), f"refused {body.action}: {body.rule}"
+            return (
+                Action.REFUSE,
+                _safe(body.path),
+                f"{body.action} not allowed: {body.rule}, kept as violation-{seq}",
+            )
         case Repeated():
             return (
                 Action.REPEAT,

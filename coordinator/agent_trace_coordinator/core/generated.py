@@ -31,7 +31,7 @@ from .recording import append
 from .records import Change, Changed, content_digest, content_key
 from .session_logs import LogPart, log_parts
 from .state import DocumentState, State
-from .trace_state import GENERATED, GENERATED_PART
+from .trace_state import DIGESTED_TYPES, GENERATED, GENERATED_PART
 
 __all__ = ["count_generated", "generate", "is_rendered", "read_generated", "required_for_generated"]
 
@@ -67,8 +67,9 @@ def required_for_generated(state: State, path: str = "") -> Required:
         for shown in shown_documents(state):
             needed += shown
     if path in ("", GUIDE_PATH) and not trace.listing:
-        for listed in listed_documents(state).values():
-            needed += listed
+        listed = listed_documents(state)
+        for type in DIGESTED_TYPES:
+            needed += listed[type]
     for each in needed:
         known = trace.digests.get(each.id)
         if known is None or known[0] != each.content_key:

@@ -8,6 +8,7 @@ else is ours.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from itertools import islice
@@ -15,12 +16,14 @@ from typing import Final
 
 from agent_trace_protocol import Action, Actor, DocumentType, LogEntry, Permit
 
-from .digest import Digest, Line
+from .brief_words import show_reason
+from .digest import Digest, Line, is_finished
 from .entries import log_entries
-from .generated_names import CONTEXT_PATH, SUMMARY_PATH, protecting_type
+from .generated_names import CONTEXT_PATH, SUMMARY_PATH
 from .permissions import Verb, permit_of
-from .quoting import bare, quoted
+from .quoting import bare, quoted, visible
 from .state import DocumentState, State
+from .trace_state import DIGESTED_TYPES
 
 __all__ = [
     "context_text",
@@ -63,21 +66,43 @@ _QUOTING: Final = (
     "agent-trace.\n"
 )
 
+_MARKUP: Final = re.compile(r"[<\[]|&(?=[#A-Za-z])")
+
+_IN_OUR_WORDS: Final = frozenset(
+    {
+        *(Action.DRAFT, Action.REFUSE, Action.REPEAT, Action.DISCARD, Action.UNLOCK, Action.LOCK),
+        *(Action.LEASE, Action.RENEW, Action.RELEASE, Action.UNSTEER),
+    }
+)
+"""What is said of these holds nothing but our words, names and numbers."""
+
 DigestOf = Callable[[DocumentState], Digest]
 """Returns what a document says."""
 
 
 def inert(text: str, length_max: int = TEXT_LENGTH_MAX) -> str:
-    """Return a text quoted, with nothing in it that a reader of Markdown takes for markup."""
-    return quoted(text, length_max).replace("`", "'").replace("<", "\\<")
+    """Return a text quoted, with nothing in it that a reader of Markdown takes for markup: code,
+    tags, links and pictures, or characters by their names, such as a quote that ends it."""
+    return _plain(quoted(text, length_max))
+
+
+def _plain(text: str) -> str:
+    return _MARKUP.sub(r"\\\g<0>", text.replace("`", "'"))
 
 
 def told(entry: LogEntry) -> str:
     """Return what an entry says: the writer's own words as a quotation, then what it did."""
-    if not entry.revision or entry.action is Action.MOVE:
+    if entry.action in _IN_OUR_WORDS:
+        return _plain(bare(entry.summary, TEXT_LENGTH_MAX))
+    if entry.action is Action.CLOSE:
+        return _plain(show_reason(entry.summary))
+    if entry.action is Action.MOVE:
+        did = f"moved from {path_code(entry.summary.removeprefix('moved from '))}"
+    elif not entry.revision:
         return inert(entry.summary)
-    # It quotes by itself what it takes from the document.
-    did = entry.summary.replace("`", "'").replace("<", "\\<")
+    else:
+        # It quotes by itself what it takes from the document.
+        did = _plain(entry.summary)
     return f"{inert(entry.message)}; {did}" if entry.message else did
 
 
@@ -127,13 +152,10 @@ def coarse(count: int) -> str:
 
 def listed_documents(state: State) -> dict[DocumentType, list[DocumentState]]:
     """Return the documents that AGENT-TRACE.md lists, by type, in the order of their paths."""
-    listed: dict[DocumentType, list[DocumentState]] = {type: [] for type in DocumentType}
-    trace = state.trace
-    for kind in (trace.plans, trace.references):
-        for document in sorted((state.documents[id] for id in kind), key=lambda each: each.path):
-            if len(listed[document.type]) < LISTED_MAX:
-                listed[document.type].append(document)
-    return listed
+    return {
+        type: [state.documents[state.by_path[path]] for path in paths[:LISTED_MAX]]
+        for type, paths in state.trace.paths.items()
+    }
 
 
 def shown_documents(state: State) -> tuple[list[DocumentState], list[DocumentState]]:
@@ -169,8 +191,10 @@ every change is on record under its author.
 ## How to resume
 
 - `agent-trace resume show` says where you were: what was being done, what is open, what was
-  refused, what others changed meanwhile.
-- What a session did, line by line: `logs/<agent>-<session>.md`.
+  refused, what others changed meanwhile. Again later: `--since-last`.
+- What a session did, line by line: `logs/<agent>-<session>.md`; in short:
+  `agent-trace sessions show ID`.
+- Why a line is as it is: `agent-trace why PATH:LINE`.
 
 ## Who may write what
 
@@ -189,41 +213,33 @@ def guide_text(state: State, digest_of: DigestOf) -> str:
         "\nAgents create `plan` and `scratch` documents only. `agent-trace permissions PATH` says "
         "what you may\ndo to one document, and who can grant the rest.\n\n## Documents\n"
     )
-    counts = dict.fromkeys(DocumentType, 0)
-    logs = 0
-    for path, id in state.by_path.items():
-        type = state.documents[id].type
-        if type in (DocumentType.CONTEXT, DocumentType.LOG) and protecting_type(path) is not None:
-            logs += type is DocumentType.LOG
-        else:
-            counts[type] += 1
     listed = listed_documents(state)
     for type in DocumentType:
-        count = counts[type]
+        count = len(state.trace.paths[type])
         if not count:
             continue
         lines.append(f"\n### {type.value}: {coarse(count)}\n\n")
         lines += [
-            f"- {path_code(each.path)}{_described(state, each, digest_of(each))}\n"
+            f"- {path_code(each.path)}"
+            f"{_described(state, each, digest_of(each) if type in DIGESTED_TYPES else None)}\n"
             for each in listed[type]
         ]
         if count > len(listed[type]):
-            more = "more" if listed[type] else "all"
-            lines.append(f"- {more}: `agent-trace ls --type {type.value}`\n")
-    if not any(counts.values()):
+            lines.append(f"- more: `agent-trace ls --type {type.value}`\n")
+    if not any(state.trace.paths.values()):
         lines.append("\nNone yet.\n")
     return "".join(lines)
 
 
-def _described(state: State, document: DocumentState, digest: Digest) -> str:
+def _described(state: State, document: DocumentState, digest: Digest | None) -> str:
     """Return title and description: as somebody annotated it, else as the document says."""
     annotation = state.annotations.get(document.id)
     said = annotation.description if annotation is not None else ""
-    description = said or digest.description
-    title = f": {inert(digest.title)}" if digest.title else ""
-    if not description or description == digest.title:
-        return title
-    return f"{title}{'; ' if title else ': '}{inert(description)}"
+    title = "" if digest is None else digest.title
+    description = said or ("" if digest is None else digest.description)
+    texts = [title, description if description != title else ""]
+    shown = "; ".join(inert(each) for each in texts if each)
+    return f": {shown}" if shown else ""
 
 
 # ---- context.md ------------------------------------------------------------------------------
@@ -232,7 +248,7 @@ def _described(state: State, document: DocumentState, digest: Digest) -> str:
 def context_text(state: State, digest_of: DigestOf) -> str:
     """Return context.md: where the project stands, by what the newest documents say."""
     plans, references = shown_documents(state)
-    digests = [(plan, digest_of(plan)) for plan in plans]
+    digests = _open_first(plans, digest_of)
     others = [(reference, digest_of(reference)) for reference in references]
     everything = digests + others
     lines = [f"# Context\n\n{_QUOTING}"]
@@ -262,7 +278,7 @@ def context_text(state: State, digest_of: DigestOf) -> str:
         "Plans",
         (
             f"{path_code(plan.path)}@{plan.revision}{_described(state, plan, digest)}; "
-            f"{digest.open_count} open, {digest.done_count} done"
+            f"{_counts(digest)}"
             for plan, digest in digests
         ),
         count=len(state.trace.plans),
@@ -282,12 +298,33 @@ def context_text(state: State, digest_of: DigestOf) -> str:
         "Recent updates",
         (
             f"{stamp(each.time_ms)} {bare(each.author, 64)}: {path_code(each.path)}@{each.revision}"
+            f"{_did(state, each)}"
             for each in newest[:8]
         ),
     )
     if len(lines) == 1:
         lines.append("\nNo plans and no references yet.\n")
     return "".join(lines)
+
+
+def _open_first(
+    plans: list[DocumentState], digest_of: DigestOf
+) -> list[tuple[DocumentState, Digest]]:
+    """Return the plans with what they say; what is finished comes last."""
+    digests = [(plan, digest_of(plan)) for plan in plans]
+    return sorted(digests, key=lambda each: is_finished(each[1]))
+
+
+def _counts(digest: Digest) -> str:
+    status = f"; status {inert(digest.status, 60)}" if digest.status else ""
+    return f"{digest.open_count} open, {digest.done_count} done{status}"
+
+
+def _did(state: State, document: DocumentState) -> str:
+    """Return what the last change of a plan or a reference did."""
+    trace = state.trace
+    did = trace.plans.get(document.id) or trace.references.get(document.id)
+    return f": {_plain(visible(did))}" if did else ""
 
 
 def _lines(
@@ -319,23 +356,44 @@ def _section(title: str, items: Iterable[str], *, count: int = 0, rest: str = ""
 def summary_text(state: State, digest_of: DigestOf) -> str:
     """Return running_summary.md: what happened lately, and where to resume."""
     plans, _ = shown_documents(state)
-    digests = [(plan, digest_of(plan)) for plan in plans]
+    digests = _open_first(plans, digest_of)
     recent = list(islice(reversed(state.trace.recent), ITEMS_MAX))
     lines = [f"# Running summary\n\n{_QUOTING}\n## Status\n\n"]
     if recent:
-        lines.append(f"- last: operation {recent[0].seq}, {stamp(recent[0].time_ms)}\n")
-    lines.append(f"- sessions: {_sessions(state)}\n")
-    waiting = [
-        f"{coarse(count)} {noun}"
-        for count, noun in (
-            (len(state.drafts), "late texts kept as drafts (`agent-trace drafts`)"),
-            (len(state.violations), "refused writes (`agent-trace violations`)"),
+        last = recent[0]
+        lines.append(
+            f"- last: operation {last.seq}, {stamp(last.time_ms)}, by {bare(last.author, 64)}\n"
         )
-        if count
+    lines.append(f"- sessions: {_sessions(state)}\n")
+    if state.leases.by_token:
+        lines.append(f"- leases: {_leases(state)}\n")
+    if open_plans := [digest.open_count for _, digest in digests if digest.open_count]:
+        lines.append(
+            f"- open items: {sum(open_plans)} in {_number(len(open_plans), 'plan', 'plans')}\n"
+        )
+    waiting = [
+        _number(
+            len(state.drafts),
+            "late text (`agent-trace drafts`)",
+            "late texts (`agent-trace drafts`)",
+        ),
+        _number(
+            len(state.violations),
+            "refused write (`agent-trace violations`)",
+            "refused writes (`agent-trace violations`)",
+        ),
     ]
-    if waiting:
-        lines.append(f"- waiting: {', '.join(waiting)}\n")
-    lines += _section("Resume here", _lines(digests, lambda digest: digest.next_steps[:1]))
+    if any(waiting):
+        lines.append(f"- waiting for somebody: {', '.join(each for each in waiting if each)}\n")
+    lines += _section(
+        "Resume here",
+        (
+            f"{path_code(plan.path)}:{step.line}: {inert(step.text)}"
+            + (f", in phase {inert(digest.phase)}" if digest.phase else "")
+            for plan, digest in digests
+            for step in digest.next_steps[:1]
+        ),
+    )
     activity = (
         f"{entry.seq} {stamp(entry.time_ms)} {bare(entry.author, 64)}: {entry.action.value}"
         + (f" {path_code(entry.path)}" if entry.path else "")
@@ -361,6 +419,7 @@ def summary_text(state: State, digest_of: DigestOf) -> str:
         "Open items",
         (
             f"{path_code(plan.path)}:{box.line}: {inert(box.text)}"
+            + (f" under {inert(box.heading)}" if box.heading else "")
             for plan, digest in digests
             for box in digest.open[:ITEMS_OF_DOCUMENT_MAX]
         ),
@@ -376,3 +435,18 @@ def _sessions(state: State) -> str:
     shown = ", ".join(names[:SESSIONS_SHOWN_MAX])
     more = len(names) - SESSIONS_SHOWN_MAX
     return f"{shown}{f' and {coarse(more)} more' if more > 0 else ''}"
+
+
+def _leases(state: State) -> str:
+    leases = list(state.leases.by_token.values())
+    shown = ", ".join(
+        f"{bare(each.holder, 64)} on {path_code(each.pattern.text)}"
+        for each in leases[:SESSIONS_SHOWN_MAX]
+    )
+    more = len(leases) - SESSIONS_SHOWN_MAX
+    return f"{shown}{f' and {coarse(more)} more' if more > 0 else ''}"
+
+
+def _number(count: int, one: str, several: str) -> str:
+    """Return a number of things; empty if there are none."""
+    return f"{coarse(count)} {one if count == 1 else several}" if count else ""

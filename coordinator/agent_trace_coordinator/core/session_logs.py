@@ -159,7 +159,7 @@ def _head(log: _Log, number: int) -> str:
             about += f", {word} {inert(text)}" if text else ""
         if body.predecessor:
             about += f"; follows session {bare(body.predecessor, 64)}"
-        about += ".\n"
+        about += f".\nIn short: `agent-trace sessions show {log.session}`\n"
     if number > 1:
         about += f"\nContinues {path_code(_path(log, number - 1))}.\n"
     return about + "\n"

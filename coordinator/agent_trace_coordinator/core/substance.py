@@ -71,7 +71,9 @@ def substance_of(comparison: Comparison) -> str:
 
 def substance_of_text(content: bytes) -> str:
     """Return what a text holds that was written as a whole."""
-    lines = content[:TEXT_BYTES_MAX].splitlines()[:LOOKED_AT_MAX]
+    lines = content[:TEXT_BYTES_MAX].splitlines()
+    unseen = len(lines) > LOOKED_AT_MAX or len(content) > TEXT_BYTES_MAX
+    del lines[LOOKED_AT_MAX:]
     boxes, headings, _ = _forms(lines)
     parts: list[_Part] = []
     first = headings[0] if headings else next((each for each in lines if each.strip()), b"")
@@ -79,7 +81,8 @@ def substance_of_text(content: bytes) -> str:
         parts.append(("", first))
     count = sum(open for open, _ in boxes)
     if count:
-        parts.append((f"{count} open item{'s' * (count > 1)}", b""))
+        at_least = "at least " if unseen else ""
+        parts.append((f"{at_least}{count} open item{'s' * (count > 1)}", b""))
     return _join(parts)
 
 

@@ -8,15 +8,19 @@ history is.
 
 from __future__ import annotations
 
+import bisect
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
 from agent_trace_protocol import Action, Actor, DocumentType
 
 from .digest import Digest
+from .entries import summary_of
 from .generated_names import protecting_type
 from .records import (
+    Change,
     Changed,
     Drafted,
     Record,
@@ -28,6 +32,7 @@ from .records import (
 )
 
 __all__ = [
+    "DIGESTED_TYPES",
     "FRESH_RECORDS_MAX",
     "GENERATED",
     "GENERATED_PART",
@@ -59,6 +64,9 @@ STATEMENTS_MAX: Final = 100
 _CONTENT_ONLY: Final = frozenset({Action.PUT, Action.APPEND, Action.EDIT, Action.MERGE})
 """Actions after which a document has the path and the type that it had."""
 
+DIGESTED_TYPES: Final = (DocumentType.PLAN, DocumentType.REFERENCE, DocumentType.CONTEXT)
+"""Types of documents of which generated ones quote what they say."""
+
 
 @dataclass(slots=True, frozen=True)
 class Statement:
@@ -85,10 +93,14 @@ class TraceState:
     """The newest records that people want to hear of: changes, late texts, refusals."""
     opened: dict[str, Record] = field(default_factory=dict[str, Record])
     """How sessions began that are open, or of which fresh records tell."""
-    plans: dict[int, None] = field(default_factory=dict[int, None])
-    """The plans, the one that changed last at the end."""
-    references: dict[int, None] = field(default_factory=dict[int, None])
+    plans: dict[int, str] = field(default_factory=dict[int, str])
+    """The plans, the one that changed last at the end, each with what its last change did."""
+    references: dict[int, str] = field(default_factory=dict[int, str])
     """The references and contexts that people wrote, likewise."""
+    paths: dict[DocumentType, list[str]] = field(
+        default_factory=lambda: {type: [] for type in DocumentType}
+    )
+    """The paths of all documents that people and agents wrote, by type, sorted."""
     statements: dict[int, Statement] = field(default_factory=dict[int, Statement])
     """The steering statements that stand, by seq."""
     listing: bytes = b""
@@ -116,7 +128,7 @@ class TraceState:
                     self.settle()
                 return
             for change in body.changes:
-                self.place(change.document, change.path, change.type, change.action)
+                self.place(change)
         self.keep(record)
 
     def keep(self, record: Record) -> None:
@@ -131,19 +143,38 @@ class TraceState:
             self.left_out += 1
         self.fresh.append(record)
 
-    def place(self, document: int, path: str, type: DocumentType, action: Action) -> None:
-        """Note that a document changed last."""
+    def place(self, change: Change) -> None:
+        """Note a change: its document changed last, and may have come, gone or got another name."""
+        document, path, type = change.document, change.path, change.type
         known = document in self.plans or document in self.references
-        if known or action not in _CONTENT_ONLY:
+        if known:
+            self.plans.pop(document, None)
+            self.references.pop(document, None)
+        ends = change.action in (Action.DELETE, Action.UNTRACK)
+        elsewhere = change.action not in _CONTENT_ONLY or change.revision == 1
+        if known or elsewhere:
             self.listing = b""
-        self.plans.pop(document, None)
-        self.references.pop(document, None)
-        if action in (Action.DELETE, Action.UNTRACK) or protecting_type(path) is not None:
+        if elsewhere:
+            self._unlist(change.previous_path or path)
+            if not ends and protecting_type(path) is None:
+                bisect.insort(self.paths[type], path)
+        if ends or type not in DIGESTED_TYPES or protecting_type(path) is not None:
             return
-        if type is DocumentType.PLAN:
-            self.plans[document] = None
-        elif type in (DocumentType.REFERENCE, DocumentType.CONTEXT):
-            self.references[document] = None
+        (self.plans if type is DocumentType.PLAN else self.references)[document] = summary_of(
+            change
+        )
+
+    def _unlist(self, path: str) -> None:
+        for paths in self.paths.values():
+            at = bisect.bisect_left(paths, path)
+            if at < len(paths) and paths[at] == path:
+                del paths[at]
+
+    def begin(self, documents: Iterable[tuple[str, DocumentType]]) -> None:
+        """Enter the documents that there are, in the order of their paths."""
+        for path, type in documents:
+            if protecting_type(path) is None:
+                self.paths[type].append(path)
 
     def settle(self) -> None:
         """The generated documents tell of everything so far."""

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
+from itertools import islice
 from typing import Final
 
+from agent_trace_coordinator.core.entries import summary_of
 from agent_trace_coordinator.core.generated_names import protecting_type
 from agent_trace_coordinator.core.records import (
     Changed,
@@ -30,7 +32,7 @@ from agent_trace_coordinator.core.trace_state import (
     statement_of,
 )
 from agent_trace_coordinator.errors import CorruptStore
-from agent_trace_protocol import Action
+from agent_trace_protocol import DocumentType
 
 from .schema import decode
 
@@ -38,6 +40,10 @@ __all__ = ["StatementRows", "load_trace"]
 
 _LOOKED_BACK: Final = 400
 """Records before the fresh ones that are looked through for what happened lately."""
+
+_SUMMARIES_MAX: Final = 64
+"""Plans, and references, of which it is looked up what their last change did: those that changed
+last. What is generated tells of a few of them."""
 
 _Execute = Callable[..., sqlite3.Cursor]
 
@@ -82,9 +88,8 @@ def load_trace(state: State, execute: _Execute) -> None:
         trace.statements[seq] = statement_of(record, record.body)
     if not state.rules.generated:
         return
-    for document in sorted(state.documents.values(), key=lambda each: (each.seq, each.id)):
-        if not document.deleted and protecting_type(document.path) is None:
-            trace.place(document.id, document.path, document.type, Action.PUT)
+    trace.begin((path, state.documents[state.by_path[path]].type) for path in state.paths)
+    _load_plans(state, execute)
     for seq, encoded in execute(
         "SELECT seq, record FROM session JOIN journal USING (seq) WHERE ended IS NULL"
     ):
@@ -110,6 +115,29 @@ def load_trace(state: State, execute: _Execute) -> None:
         if record.session and record.session not in trace.opened:
             _find_opening(state, execute, record.session)
         trace.keep(record)
+
+
+def _load_plans(state: State, execute: _Execute) -> None:
+    """Enter the plans and references, in the order of their last changes, and what these did."""
+    kinds = {
+        DocumentType.PLAN: state.trace.plans,
+        DocumentType.REFERENCE: state.trace.references,
+        DocumentType.CONTEXT: state.trace.references,
+    }
+    for document in sorted(state.documents.values(), key=lambda each: (each.seq, each.id)):
+        if document.deleted or protecting_type(document.path) is not None:
+            continue
+        if document.type in kinds:
+            kinds[document.type][document.id] = ""
+    for kind in (state.trace.plans, state.trace.references):
+        for id in list(islice(reversed(kind), _SUMMARIES_MAX)):
+            seq = state.documents[id].seq
+            row = execute("SELECT record FROM journal WHERE seq = ?", (seq,)).fetchone()
+            body = None if row is None else decode(seq, row[0]).body
+            if isinstance(body, Changed):
+                kind[id] = next(
+                    (summary_of(each) for each in body.changes if each.document == id), ""
+                )
 
 
 def _told(execute: _Execute, last: int) -> int:
