@@ -441,6 +441,29 @@ async def test_leases_are_held_listed_refused_and_given_back(client: Client, oth
         assert told(result.structured_content)["note"] == "leased by other: agree before you go on"
 
 
+async def test_who_waits_for_a_lease_hears_that_it_goes_on_and_gets_it(
+    client: Client, other: Agent
+) -> None:
+    begun = anyio.Event()
+    texts: list[str] = []
+
+    async def on_progress(progress: float, total: float | None, message: str | None) -> None:
+        begun.set()
+
+    async def wait() -> None:
+        given = {"path": "queue.md", "wait_seconds": 20}
+        result = await client.call_tool("acquire_lease", given, progress_callback=on_progress)
+        texts.append(text_of(result))
+
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as group:
+            async with other.lease("queue.md"):
+                group.start_soon(wait)
+                await begun.wait()
+    assert "is yours until" in texts[0]
+    await called(client, "release_lease", path="queue.md")
+
+
 async def test_waiting_tells_what_others_did_and_reports_progress(
     client: Client, other: Agent
 ) -> None:
@@ -470,7 +493,9 @@ async def test_waiting_tells_what_others_did_and_reports_progress(
     lines = results[0].splitlines()
     assert len(lines) == 2
     assert lines[0].split()[1:4] == ["other", "append", "watched.md@3"]
-    cursor = re.fullmatch(r"next: wait_for_change\(since=(\d+)\)", lines[1])
+    cursor = re.fullmatch(
+        r'next: wait_for_change\(path="watched.md", since=(\d+), timeout_seconds=20.0\)', lines[1]
+    )
     assert cursor is not None
     nothing = await called(
         client, "wait_for_change", path="watched.md", since=cursor.group(1), timeout_seconds=0.1

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final
+from collections.abc import Awaitable, Callable
+from itertools import count
+from typing import Annotated, Any, Final, TypeVar
 
 import anyio
 import msgspec
 from msgspec import Meta
 
 from agent_trace.calls.following import CHANGES, is_beside
+from agent_trace.leases import Lease
 from agent_trace_protocol import AgentTraceError, LeaseInfo, LogEntry, NotFound
 from agent_trace_protocol.limits import LEASE_SECONDS_DEFAULT
 
 from .reading import HistoryEntry, event_line, history_entry
-from .tools import Call, Outcome, Profile, Tool, adding, changing, reading
+from .tools import Call, Outcome, Profile, Tool, adding, again, changing, reading
 
 __all__ = ["TOOLS"]
 
@@ -28,6 +31,34 @@ ASK_SECONDS: Final = 10.0
 counts against what its session may have under way, for no longer than this."""
 
 _FULL: Final = frozenset({Profile.FULL})
+
+
+_T = TypeVar("_T")
+
+
+async def _reporting(call: Call, seconds: float, work: Callable[[], Awaitable[_T]]) -> _T:
+    """Return what something returns that may take so long, telling the client that it goes on."""
+    if not seconds:
+        return await work()
+    done: list[_T] = []
+    refusal: AgentTraceError | None = None
+
+    async def report() -> None:
+        for waited in count(0.0, PROGRESS_SECONDS):
+            await call.progress(waited, seconds, "waiting")
+            await anyio.sleep(PROGRESS_SECONDS)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(report)
+        try:
+            done.append(await work())
+        except AgentTraceError as error:
+            # The task group would wrap it in a group of its own.
+            refusal = error
+        group.cancel_scope.cancel()
+    if refusal is not None:
+        raise refusal
+    return done[0]
 
 
 # ---- leases -----------------------------------------------------------------------------------
@@ -61,12 +92,15 @@ def _lease_line(info: LeaseInfo) -> str:
 
 
 async def acquire_lease(call: Call, given: AcquireLease) -> Outcome:
-    lease = await call.agent.acquire(
-        given.path,
-        shared=given.shared,
-        ttl_seconds=LEASE_SECONDS_DEFAULT,
-        wait_seconds=given.wait_seconds,
-    )
+    async def acquire() -> Lease:
+        return await call.agent.acquire(
+            given.path,
+            shared=given.shared,
+            ttl_seconds=LEASE_SECONDS_DEFAULT,
+            wait_seconds=given.wait_seconds,
+        )
+
+    lease = await _reporting(call, given.wait_seconds, acquire)
     text = f"{given.path}: lease {lease.token} is yours until you release it or this session ends"
     return Outcome(text, HeldLeases([_held(lease.info)]))
 
@@ -117,6 +151,7 @@ async def wait_for_change(call: Call, given: WaitForChange) -> Outcome:
     if cursor is None:
         await call.agent.ping()
         cursor = call.agent.seq
+    position: int = cursor
     others: list[LogEntry] = []
 
     def is_news(event: LogEntry) -> bool:
@@ -125,41 +160,23 @@ async def wait_for_change(call: Call, given: WaitForChange) -> Outcome:
         mine = event.session == call.agent.session_id
         return not mine and (bool(given.path) or not is_beside(event))
 
-    async def wait(cursor: int) -> int:
+    async def wait() -> None:
+        nonlocal position
         while not others:
             page = await call.agent.event_page(
-                cursor,
+                position,
                 wait_seconds=min(given.timeout_seconds, ASK_SECONDS),
                 path=given.path,
                 actions=CHANGES,
             )
-            cursor = page.cursor
+            position = page.cursor
             others.extend(each for each in page.events if is_news(each))
-        return cursor
 
-    refusal: AgentTraceError | None = None
-    async with anyio.create_task_group() as group:
-        group.start_soon(_report_waiting, call, given)
-        try:
-            with anyio.move_on_after(given.timeout_seconds):
-                cursor = await wait(cursor)
-        except AgentTraceError as error:
-            # The task group would wrap it in a group of its own.
-            refusal = error
-        group.cancel_scope.cancel()
-    if refusal is not None:
-        raise refusal
+    with anyio.move_on_after(given.timeout_seconds):
+        await _reporting(call, given.timeout_seconds, wait)
     lines = [event_line(each) for each in others] or ["nothing changed"]
-    lines.append(f"next: wait_for_change(since={cursor})")
-    return Outcome("\n".join(lines), Changes(cursor, [history_entry(each) for each in others]))
-
-
-async def _report_waiting(call: Call, given: WaitForChange) -> None:
-    waited = 0.0
-    while True:
-        await call.progress(waited, given.timeout_seconds, "waiting")
-        await anyio.sleep(PROGRESS_SECONDS)
-        waited += PROGRESS_SECONDS
+    lines.append(f"next: {again('wait_for_change', given, since=position)}")
+    return Outcome("\n".join(lines), Changes(position, [history_entry(each) for each in others]))
 
 
 TOOLS: Final[tuple[Tool[Any], ...]] = (

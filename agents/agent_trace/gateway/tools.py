@@ -31,6 +31,7 @@ __all__ = [
     "Tool",
     "Toolbox",
     "adding",
+    "again",
     "changing",
     "destroying",
     "failed",
@@ -138,6 +139,18 @@ class Tool(Generic[_A]):
             content=[TextContent(type="text", text=outcome.text)],
             structured_content=msgspec.to_builtins(structured),
         )
+
+
+def again(tool: str, given: msgspec.Struct, **changed: object) -> str:
+    """Return the call that goes on where one has ended: its arguments, but for those changed."""
+    arguments = msgspec.structs.asdict(given) | changed
+    defaults = {field.name: field.default for field in msgspec.structs.fields(given)}
+    told = ", ".join(
+        f"{name}={msgspec.json.encode(value).decode()}"
+        for name, value in arguments.items()
+        if value != defaults[name]
+    )
+    return f"{tool}({told})"
 
 
 def with_note(result: CallToolResult, note: str) -> CallToolResult:
