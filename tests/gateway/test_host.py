@@ -20,7 +20,7 @@ from agent_trace.gateway.seats import Client, Naming
 from agent_trace.naming import memorable_name
 from agent_trace_protocol import AgentName, parse_agent_name
 from support.coordinator import Coordinator, make_store, running
-from support.mcp import COMMAND, called, refused, stdio_gateway
+from support.mcp import COMMAND, OLD, Stage, called, refused, stdio_gateway
 
 pytestmark = pytest.mark.integration
 
@@ -198,23 +198,26 @@ async def test_a_coordinator_that_comes_after_the_gateway_is_found(tmp_path: Pat
         assert said.startswith("unavailable: ")
         with running(tmp_path):
             assert await called(client, "list_documents") == "no documents"
+            # It says how one begins.
+            said = await called(client, "get_resume_context")
+            assert "\nNothing is written down yet.\nNext: write_file a plan (type=" in said
 
 
 # ---- the session's end --------------------------------------------------------------------------
 
 
-async def test_who_was_evicted_stays_out_and_is_told_so(coordinator: Coordinator) -> None:
+async def test_who_was_evicted_stays_out_and_is_told_so(stage: Stage) -> None:
     async with (
-        connect(coordinator.root, user="ada") as user,
-        stdio_gateway(coordinator.root) as client,
+        connect(stage.root, user="ada") as user,
+        stage.service.client(mode=OLD, name="evicted") as client,
     ):
         await called(client, "list_documents")
-        await user.evict((await session_of(user, "scribe")).id, reason="enough")
+        await user.evict((await session_of(user, "evicted")).id, reason="enough")
         for _ in range(2):
             said = await refused(client, "list_documents")
             assert said.startswith("session_superseded: ")
             assert "evicted by ada" in said
-            assert "only a restart of this MCP server opens a new session" in said
+            assert said.endswith("Next: stop, and tell the user; only a new connection begins anew")
 
 
 async def test_a_session_that_expired_while_the_machine_slept_is_opened_anew(

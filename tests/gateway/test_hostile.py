@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Generator
-from pathlib import Path
 from typing import Any, Final
 
 import anyio
@@ -15,19 +13,16 @@ from mcp.types import CallToolResult
 
 from agent_trace.gateway.convert import ERROR_BYTES_MAX
 from agent_trace.gateway.server import TOOLS
-from support.coordinator import running
-from support.mcp import Service, http_gateway, text_of
+from support.mcp import Service, Stage, text_of
 
 pytestmark = pytest.mark.integration
 
 REQUESTS: Final = 108
 
 
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Generator[Service]:
-    root: Path = tmp_path_factory.mktemp("store")
-    with running(root), http_gateway(root, "--tools", "full") as running_service:
-        yield running_service
+@pytest.fixture
+def service(stage: Stage) -> Service:
+    return stage.service
 
 
 VALUES: Final[tuple[Any, ...]] = (
@@ -50,7 +45,7 @@ def arguments(random: random.Random, names: list[str]) -> dict[str, Any]:
 
 async def test_any_arguments_of_any_tool_get_a_bounded_answer(service: Service) -> None:
     draw = random.Random(7)
-    async with service.client() as client:
+    async with service.client(name="vandal") as client:
         for number in range(REQUESTS):
             tool = TOOLS[number % len(TOOLS)]
             names = list(tool.definition().input_schema.get("properties", {}))
@@ -95,5 +90,5 @@ async def test_bodies_that_are_no_request_are_the_clients_fault(
         for more in ({}, {"MCP-Protocol-Version": "2026-07-28"}):
             answer = await http.post(service.url, content=body.encode(), headers=more)
             assert 400 <= answer.status_code < 500, answer.text
-    async with service.client() as client:
+    async with service.client(name="vandal") as client:
         assert not (await client.call_tool("list_documents", {})).is_error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import anyio
@@ -13,23 +13,19 @@ from mcp.client.subscriptions import ResourcesListChanged, ResourceUpdated
 from mcp.shared.exceptions import MCPError
 
 from agent_trace import Agent, connect
-from support.coordinator import running
-from support.mcp import ERAS, OLD, Service, http_gateway, stdio_gateway
+from support.mcp import ERAS, OLD, Service, Stage, stdio_gateway
 
 pytestmark = pytest.mark.integration
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Generator[Path]:
-    root = tmp_path_factory.mktemp("store")
-    with running(root):
-        yield root
+@pytest.fixture
+def root(stage: Stage) -> Path:
+    return stage.root
 
 
-@pytest.fixture(scope="module")
-def service(root: Path) -> Generator[Service]:
-    with http_gateway(root) as running_service:
-        yield running_service
+@pytest.fixture
+def service(stage: Stage) -> Service:
+    return stage.service
 
 
 @pytest.fixture
@@ -44,7 +40,7 @@ async def test_documents_are_listed_read_and_completed_as_resources(
 ) -> None:
     await other.write(f"{mode}/with space ü.md", "hello\n", type="plan")
     address = f"agent-trace://doc/{mode}/with%20space%20%C3%BC.md"
-    async with service.client(mode=mode) as client:
+    async with service.client(mode=mode, name="reader") as client:
         listed = (await client.list_resources()).resources
         found = {each.uri: each for each in listed}
         assert "agent-trace://index" in found
@@ -75,7 +71,7 @@ async def test_resources_come_in_pages(service: Service, root: Path) -> None:
         async with anyio.create_task_group() as group:
             for number in range(210):
                 group.start_soon(agent.write, f"many/{number:03d}.md", "x\n")
-    async with service.client() as client:
+    async with service.client(name="reader") as client:
         names: list[str] = []
         cursor: str | None = None
         while True:
@@ -101,7 +97,7 @@ async def test_resources_come_in_pages(service: Service, root: Path) -> None:
     ],
 )
 async def test_an_address_of_nothing_is_the_callers_fault(service: Service, address: str) -> None:
-    async with service.client() as client:
+    async with service.client(name="reader") as client:
         with pytest.raises(MCPError) as caught:
             await client.read_resource(address)
     assert caught.value.error.code == types.INVALID_PARAMS
@@ -113,7 +109,7 @@ async def test_a_stream_tells_what_was_subscribed_to_and_nothing_else(
 ) -> None:
     await other.write("told.md", "1\n")
     address = "agent-trace://doc/told.md"
-    async with service.client() as client:
+    async with service.client(name="reader") as client:
         with anyio.fail_after(20):
             async with client.listen(
                 resources_list_changed=True, resource_subscriptions=[address]
@@ -138,9 +134,9 @@ async def test_a_connection_of_the_older_revisions_is_told_what_it_subscribed_to
         await send.send(message)
 
     connected = (
-        service.client(mode=OLD, heard=hear)
+        service.client(mode=OLD, name="reader", heard=hear)
         if over == "http"
-        else stdio_gateway(root, mode=OLD, heard=hear)
+        else stdio_gateway(root, mode=OLD, name="reader", heard=hear)
     )
     async with connected as client, send, heard:
         with anyio.fail_after(20):
@@ -166,7 +162,7 @@ async def test_a_connection_of_the_older_revisions_is_told_what_it_subscribed_to
 
 @pytest.mark.parametrize("mode", ERAS)
 async def test_prompts_are_listed_and_take_what_they_say(service: Service, mode: str) -> None:
-    async with service.client(mode=mode) as client:
+    async with service.client(mode=mode, name="reader") as client:
         prompts = (await client.list_prompts()).prompts
         assert [each.name for each in prompts] == ["start", "resume", "hand_over"]
         got = await client.get_prompt("start", {"goal": "ship {it}"})

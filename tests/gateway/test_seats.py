@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from pathlib import Path
 from typing import Final
 
@@ -11,18 +10,16 @@ import pytest
 
 from agent_trace import Action, TooMany, Unavailable, connect
 from agent_trace.gateway.seats import Client, Seats
-from support.coordinator import running
+from support.mcp import Stage
 
 pytestmark = pytest.mark.integration
 
 PATIENCE_SECONDS: Final = 20.0
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Generator[Path]:
-    root = tmp_path_factory.mktemp("store")
-    with running(root):
-        yield root
+@pytest.fixture
+def root(stage: Stage) -> Path:
+    return stage.root
 
 
 async def test_a_full_gateway_refuses_until_somebody_has_left(root: Path) -> None:

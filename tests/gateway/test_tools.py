@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncGenerator, Generator
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import anyio
@@ -17,25 +15,9 @@ from mcp.types import TextContent
 
 from agent_trace import Agent, Conflict, connect
 from agent_trace_protocol import Put
-from support.coordinator import Coordinator, running
-from support.mcp import Service, called, http_gateway, refused, text_of
+from support.mcp import Stage, called, refused, text_of
 
 pytestmark = pytest.mark.integration
-
-
-@dataclass
-class Stage:
-    root: Path
-    coordinator: Coordinator
-    service: Service
-
-
-@pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Generator[Stage]:
-    """One coordinator and one gateway for all tests here; each test has paths of its own."""
-    root = tmp_path_factory.mktemp("store")
-    with running(root) as coordinator, http_gateway(root, "--tools", "full") as service:
-        yield Stage(root, coordinator, service)
 
 
 @pytest.fixture

@@ -20,6 +20,8 @@ from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.types import CallToolResult, Implementation, TextContent
 
+from .coordinator import Coordinator
+
 __all__ = [
     "COMMAND",
     "ERAS",
@@ -27,6 +29,7 @@ __all__ = [
     "OLD",
     "REVISIONS",
     "Service",
+    "Stage",
     "called",
     "http_gateway",
     "refused",
@@ -69,6 +72,15 @@ async def stdio_gateway(
 
 
 @dataclass
+class Stage:
+    """A store with its coordinator, and a gateway over HTTP that offers every tool."""
+
+    root: Path
+    coordinator: Coordinator
+    service: Service
+
+
+@dataclass
 class Service:
     """A gateway over HTTP that is running."""
 
@@ -102,7 +114,8 @@ class Service:
 
 @contextmanager
 def http_gateway(root: Path, *arguments: str) -> Generator[Service]:
-    """Serve a store over HTTP, on a port that is free, for the length of a block."""
+    """Serve a store over HTTP, on a port that is free, for the length of a block; then it ends its
+    sessions and itself, because it is told to."""
     process = subprocess.Popen(
         [*COMMAND, "--http", "--port", "0", "--json", "--store", str(root), *arguments],
         stdout=subprocess.PIPE,
@@ -115,7 +128,8 @@ def http_gateway(root: Path, *arguments: str) -> Generator[Service]:
         process.send_signal(signal.SIGTERM)
         assert process.stdout is not None
         process.stdout.close()
-        process.wait(10)
+        code = process.wait(10)
+    assert code in (0, -signal.SIGTERM), f"told to end, it ended with {code}"
 
 
 def text_of(result: CallToolResult) -> str:

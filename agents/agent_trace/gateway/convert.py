@@ -207,7 +207,7 @@ _NEXT: Final[tuple[tuple[type[AgentTraceError], str], ...]] = (
         "ask the user to end that session, or to give this client another name",
     ),
     (TooMany, "end what is not needed, then call again"),
-    (SessionError, "only a restart of this MCP server opens a new session; tell the user"),
+    (SessionError, "stop, and tell the user; only a new connection begins anew"),
     (ReadOnlyStore, "tell the user that the disk is full; writes return by themselves"),
     (Busy, "call again shortly"),
     (Unavailable, "call again shortly"),
