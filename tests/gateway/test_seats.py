@@ -50,6 +50,20 @@ async def test_an_idle_session_ends_and_its_successor_has_the_same_name(root: Pa
                 assert (after.name, after.predecessor) == ("idler", before)
 
 
+async def test_who_was_given_up_gets_no_session_for_what_is_still_under_way(root: Path) -> None:
+    seats = Seats(str(root), count_max=2, exact=False)
+    async with connect(root, user="ada") as user, seats.running():
+        seat = seats.take("1", Client("gone"))
+        agent = await seat.agent()
+        await seats.give_up("1")
+        with pytest.raises(Unavailable, match="this client has left"):
+            await seat.agent()
+        (session,) = await user.sessions(name="gone", ended=True)
+        assert (session.id, session.state) == (agent.session_id, "ended")
+        # Whoever comes back has a new seat.
+        assert (await seats.take("1", Client("gone")).agent()).predecessor == agent.session_id
+
+
 async def test_sessions_are_opened_once_and_never_while_leaving(root: Path) -> None:
     seats = Seats(str(root), exact=False)
     async with seats.running():

@@ -125,6 +125,7 @@ class Seat:
         """Set when the last session has ended at the coordinator; None before there was one."""
         self._opening = anyio.Lock()
         self._final: AgentTraceError | None = None
+        self._given_up = False
         self._seen: OrderedDict[str, int] = OrderedDict()
         self._beside: anyio.CancelScope | None = None
         self.digest = b""
@@ -154,6 +155,8 @@ class Seat:
         async with self._opening:
             if self._seats.leaving:
                 raise Unavailable("this gateway is leaving")
+            if self._given_up:
+                raise Unavailable("this client has left, or its token has ended")
             if self._final is not None:
                 raise copy.copy(self._final)
             if self._agent is None:
@@ -217,6 +220,11 @@ class Seat:
             self._forget(agent)
         leave.set()
 
+    async def give_up(self) -> None:
+        """End the session; none is opened any more, not even for what is still under way."""
+        self._given_up = True
+        await self.leave()
+
     def _forget(self, agent: Agent | None) -> None:
         if self._agent is agent:
             self._agent = None
@@ -232,7 +240,7 @@ class Seat:
         self, work: Callable[[Agent], Awaitable[None]], scope: anyio.CancelScope
     ) -> None:
         with scope:
-            while self._final is None:
+            while self._final is None and not self._given_up:
                 try:
                     await work(await self.agent())
                 except AgentTraceError as error:
@@ -361,7 +369,7 @@ class Seats:
         """End a client's session, because the client has left for good."""
         seat = self._seats.pop(key, None)
         if seat is not None:
-            await seat.leave()
+            await seat.give_up()
 
     async def give_up_of(self, digest: bytes) -> None:
         """End the sessions of all whose last token has this hash."""
