@@ -58,7 +58,7 @@ class World:
         )
         journal = cast(JournalStage, SimpleNamespace(durable_seq=self.disk.seq))
         self.adoption = Adoption(
-            self, lookup, journal, self.files, self.desk.now, quarantine=None, on_adopted=None
+            self, lookup, journal, self.files, self.desk.now, quarantine=None, signs=self.tree
         )
         self.held: list[Callable[[], None]] = []
         self.records = 0

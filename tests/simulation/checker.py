@@ -810,8 +810,10 @@ class Checker:
             sent.refused = True
             return ""
         if code is ErrorCode.SESSION_SUPERSEDED:
+            # One that only waited for a lease is in no record.
+            known = sent.session in self._opened or isinstance(request, AcquireLease)
             gone = sent.session not in self.model.last.sessions
-            return "" if sent.session in self._opened and gone else "the session did not end"
+            return "" if known and gone else "the session did not end"
         if isinstance(request, Open):
             return self._check_open_refusal(sent, request, code)
         said = self.leases.check(sent, reply, snapshots, record)

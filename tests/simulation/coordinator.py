@@ -178,7 +178,7 @@ class Coordinator:
             reload=self._load,
             git_lag_records_max=GIT_LAG_RECORDS_MAX,
             idle_seconds=None,
-            on_adopted=tree.accept,
+            signs=tree,
         )
         self._watcher = SimulatedWatcher(runtime, tree, process, self._random)
         runtime.run_queries_in(InlineTasks(process))

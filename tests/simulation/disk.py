@@ -7,6 +7,7 @@ not claim the same session, request or revision (the unique indexes of the real 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from agent_trace_coordinator.core.apply import apply_record
@@ -256,10 +257,14 @@ class SimulatedTree:
     def capture(self, paths: list[str], files_seq: int) -> list[CapturedFile]:
         """Return what lies at these paths and is not ours."""
         return [
-            CapturedFile(path, self._disk.files.get(path), "", self.signature(path), files_seq)
-            for path in paths
-            if self.signature(path) != self._ours.get(path)
+            CapturedFile(path, self._disk.files.get(path), "", signature, files_seq)
+            for path, signature in self.foreign(paths).items()
         ]
+
+    def foreign(self, paths: Iterable[str]) -> dict[str, Signature]:
+        """Return the paths at which something else lies than what we put there, and what."""
+        found = {path: self.signature(path) for path in paths}
+        return {path: sign for path, sign in found.items() if sign != self._ours.get(path)}
 
     def accept(self, path: str, signature: Signature) -> None:
         """Take what lies at a path as ours."""

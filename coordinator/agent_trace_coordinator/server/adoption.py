@@ -21,7 +21,12 @@ from agent_trace_coordinator.core.machine import step
 from agent_trace_coordinator.core.records import Changed, Entry, content_digest
 from agent_trace_coordinator.core.state import State
 from agent_trace_coordinator.errors import CorruptStore
-from agent_trace_coordinator.storage.base import CapturedFile, SetAside, Signature
+from agent_trace_coordinator.storage.base import (
+    CapturedFile,
+    FileSigns,
+    SetAside,
+    Signature,
+)
 from agent_trace_protocol import Action
 
 from .file_stage import FileStage
@@ -79,16 +84,15 @@ class Adoption:
         clock: Callable[[], Now],
         *,
         quarantine: QuarantineStage | None,
-        on_adopted: Callable[[str, Signature], None] | None,
+        signs: FileSigns,
     ) -> None:
-        """`on_adopted` is told of every file that has become a durable revision as it is."""
         self._shell = shell
         self._lookup = lookup
         self._journal = journal
         self._files = files
         self._clock = clock
         self._quarantine = quarantine
-        self._on_adopted = on_adopted
+        self._signs = signs
         self._adopted: dict[str, int] = {}
         """The operations that took files' contents, by path, until all files show them."""
         self._captured: dict[str, Signature] = {}
@@ -106,16 +110,21 @@ class Adoption:
         While nothing can be recorded, or something is on its way to them, they stay as they are;
         they are found again later.
         """
-        return self._judge(
-            [
-                each
-                for each in found
-                if each.path not in self._due
-                and not self._is_put_back(each.path)
-                and (each.content is not None or each.problem or not self._files.coming(each.path))
-            ],
-            in_place=True,
-        )
+        waiting = [
+            each
+            for each in found
+            if each.path not in self._due
+            and not self._is_put_back(each.path)
+            and (each.content is not None or each.problem or not self._files.coming(each.path))
+        ]
+        try:
+            there = self._signs.foreign([each.path for each in waiting])
+        except OSError as error:
+            _log.warning("files can not be looked at: %s", error)
+            return Outcome(frozenset(), frozenset(), frozenset())
+        # They were read in another thread. What we, or somebody else, wrote since is the file now.
+        still = [each for each in waiting if there.get(each.path) == each.signature]
+        return self._judge(still, in_place=True)
 
     def set_aside(self, quarantine: Path, kept: list[SetAside], files_seq: int) -> None:
         """Judge what lay in the way of our own writes and was moved to the quarantine."""
@@ -178,8 +187,8 @@ class Adoption:
 
     def _accept(self, path: str, signature: Signature, seq: int) -> None:
         """A file has become a durable revision, unless its place was taken meanwhile."""
-        if self._on_adopted is not None and self._adopted.get(path) == seq:
-            self._on_adopted(path, signature)
+        if self._adopted.get(path) == seq:
+            self._signs.accept(path, signature)
 
     # -- to the files ------------------------------------------------------------------------
 

@@ -39,7 +39,6 @@ from agent_trace_coordinator.storage.index import Index
 from agent_trace_protocol import (
     Action,
     Actor,
-    AgentTraceError,
     InvalidPath,
     Open,
     Read,
@@ -152,9 +151,8 @@ class Lookup:
             if document is None:
                 continue
             nothing = captured.content is None and not captured.problem
-            if nothing and (document.seq > captured.files_seq or self._is_there(captured.path)):
-                # Its file was not there yet, or has been brought back since it was looked for:
-                # that is our own doing, and not a deletion.
+            if nothing and document.seq > captured.files_seq:
+                # Its file was not there yet: that is our own doing, and not a deletion.
                 continue
             if not document.deleted:
                 facts.contents[document.content_key] = self.content(
@@ -189,13 +187,6 @@ class Lookup:
                 )
             )
         return tuple(files), facts
-
-    def _is_there(self, path: str) -> bool:
-        try:
-            return self._tree.read(path) is not None
-        except (AgentTraceError, OSError):
-            # Something else lies there, or it can not be looked at: that is no deletion.
-            return True
 
     def _left_by(self, state: State, path: str) -> DocumentState | None:
         """Return the document that has left a path, where the files may not show that yet."""

@@ -54,7 +54,7 @@ from agent_trace_coordinator.core.violations import report_of
 from agent_trace_coordinator.errors import (
     JournalFull,
 )
-from agent_trace_coordinator.storage.base import Signature
+from agent_trace_coordinator.storage.base import FileSigns
 from agent_trace_protocol import (
     PROTOCOL_VERSION,
     PROTOCOL_VERSION_MIN,
@@ -155,20 +155,20 @@ class Runtime:
         sender: Sender,
         clock: Callable[[], Now],
         *,
+        signs: FileSigns,
         reload: Callable[[], State],
         git_lag_records_max: int,
         idle_seconds: float | None,
         briefings: Briefings | None = None,
         quarantine: QuarantineStage | None = None,
         on_batch: Callable[[list[Entry]], None] | None = None,
-        on_adopted: Callable[[str, Signature], None] | None = None,
         known_keys: Callable[[], frozenset[str]] = frozenset,
         observers: Sequence[Observer] = (),
     ) -> None:
         """`known_keys` returns the short names of the keys that may be used at this moment;
         `observers` are told what is accepted and what is refused;
-        `quarantine` writes refused texts as files; `on_batch` is told of every durable batch,
-        `on_adopted` of every file that has become a durable revision as it is."""
+        `quarantine` writes refused texts as files; `on_batch` is told of every durable batch;
+        `signs` knows files as ours."""
         self._known_keys = known_keys
         self._observers = observers
         self._briefings = briefings
@@ -215,7 +215,7 @@ class Runtime:
             start=self._start,
         )
         self.adoption = Adoption(
-            self, lookup, journal, files, clock, quarantine=quarantine, on_adopted=on_adopted
+            self, lookup, journal, files, clock, quarantine=quarantine, signs=signs
         )
         """Files that were changed past us."""
         journal.hold_while(partial(git.behind, git_lag_records_max))

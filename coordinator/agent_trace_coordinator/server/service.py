@@ -389,7 +389,7 @@ def _serve(
         briefings=Briefings(trace_index),
         quarantine=quarantine,
         on_batch=on_batch,
-        on_adopted=tree.accept,
+        signs=tree,
         known_keys=lambda: ring.ids,
         observers=watching.observers,
     )

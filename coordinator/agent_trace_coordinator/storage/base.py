@@ -147,19 +147,23 @@ class WorkTree(Protocol):
         ...
 
 
-class WatchedTree(WorkTree, Protocol):
-    """A work tree that can tell what others did to its files."""
+class FileSigns(Protocol):
+    """By what files are known as ours, or as somebody else's."""
 
     def foreign(self, paths: Iterable[str]) -> dict[str, Signature]:
         """Return the paths at which something else lies than what we put there, and what."""
         ...
 
-    def capture(self, paths: Iterable[str]) -> list[CapturedFile]:
-        """Return what lies at these paths and is not ours, read whole."""
-        ...
-
     def accept(self, path: str, signature: Signature) -> None:
         """Take what lies at a path as ours."""
+        ...
+
+
+class WatchedTree(WorkTree, FileSigns, Protocol):
+    """A work tree that can tell what others did to its files."""
+
+    def capture(self, paths: Iterable[str]) -> list[CapturedFile]:
+        """Return what lies at these paths and is not ours, read whole."""
         ...
 
     def find_moved(self, paths: Iterable[str], among: Iterable[str]) -> dict[str, str]:
