@@ -15,7 +15,7 @@ from agent_trace_coordinator.server.adoption import Adoption
 from agent_trace_coordinator.server.journal_stage import JournalStage
 from agent_trace_coordinator.server.lookup import Lookup
 from agent_trace_coordinator.storage.base import FileUpdate, SetAside
-from agent_trace_protocol import Actor, DocumentType, Put
+from agent_trace_protocol import Actor, DocumentType, Move, Put
 from simulation.disk import Disk, SetAsideFolder, SimulatedIndex, SimulatedTree
 from simulation.stages import SimulatedFiles
 from support.core import Desk
@@ -46,7 +46,8 @@ class World:
         self.tree = _Tree(self.disk)
         self.disk.place(PATH, b"1\n")
         self.tree.accept(PATH, self.tree.signature(PATH))
-        lookup = Lookup(SimulatedIndex(self.disk), self.tree, files_seq=lambda: self.disk.seq)
+        index = SimulatedIndex(self.disk)
+        lookup = self.lookup = Lookup(index, self.tree, files_seq=lambda: self.disk.seq)
         self.later: list[Callable[[], None]] = []
         self.files = SimulatedFiles(
             self.tree,
@@ -129,6 +130,18 @@ def test_a_file_that_is_being_brought_back_is_judged_once() -> None:
     world.durable()
     assert not world.adoption.changed(found).judged
     assert world.records == 1
+
+
+def test_that_nothing_lies_where_a_document_was_is_no_deletion() -> None:
+    """A renamed file is looked for at its old place until all files show the rename."""
+    world = World()
+    seq = world.disk.seq
+    world.desk.member("ben").do(Move(PATH, "b.md"))
+    world.lookup.pend(world.desk.entries[-1])
+    world.disk.place(PATH, None)
+    gone = world.tree.capture([PATH], seq + 10)
+    assert gone and not world.adoption.changed(gone).judged
+    assert world.records == 0
 
 
 @pytest.mark.parametrize("type", [DocumentType.PLAN, DocumentType.CONTEXT])

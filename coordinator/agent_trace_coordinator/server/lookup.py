@@ -151,8 +151,8 @@ class Lookup:
             if document is None:
                 continue
             nothing = captured.content is None and not captured.problem
-            if nothing and document.seq > captured.files_seq:
-                # Its file was not there yet: that is our own doing, and not a deletion.
+            if nothing and (left_by or document.seq > captured.files_seq):
+                # Its file was not there yet, or is elsewhere by now: that is no deletion.
                 continue
             if not document.deleted:
                 facts.contents[document.content_key] = self.content(
