@@ -1,11 +1,14 @@
 """Kills a real coordinator and its real clients, cuts its power, and checks what is left.
 
-Two tiers. KILL ends processes: it sees faults of logic, order and repetition, but no missing sync,
-because the kernel keeps what was written. CUT shuts the file system down under the store, on a loop
-device, without flushing its log: what was not synced is gone, as after a power cut.
+Three tiers. KILL ends processes: it sees faults of logic, order and repetition, but no missing
+sync, because the kernel keeps what was written. CUT shuts the file system down under the store, on
+a loop device, without flushing its log: what was not synced is gone, as after a power cut. BLOCKS
+logs every write and flush that reaches the device during one run, and makes of any instant of it
+the disks that a power cut could have left, with what was not flushed lost, reordered or torn.
 
     PYTHONPATH=tests .venv/bin/python -m crash kill --seconds 60 --agents 8 --seed 1
     PYTHONPATH=tests .venv/bin/python -m crash cut --fs xfs --seconds 60
+    PYTHONPATH=tests .venv/bin/python -m crash blocks --seconds 60
     PYTHONPATH=tests .venv/bin/python -m crash first --fs ext4 --seconds 60
     PYTHONPATH=tests .venv/bin/python -m crash kill --mutant nodedup
 
@@ -15,5 +18,6 @@ repository between two lives, each way a cut could and some worse ones. `--mutan
 
 The parts: `client` is one agent's process, `workload` what it writes, `history` what it notes down,
 `model` an independent idea of what the operations mean, `check` the laws, `processes` and `disk`
-what is killed and cut, `run` the controllers.
+what is killed and cut, `scene` what all controllers share, `run` the controllers; `block_log` is
+the device that remembers, `block_disk` makes disks of what it remembers, `blocks` tries them.
 """

@@ -11,9 +11,12 @@ from pathlib import Path
 from typing import NoReturn
 
 from crash import faults
+from crash.block_disk import why_no_log
+from crash.blocks import BlockFigures, run_blocks
 from crash.disk import KINDS, why_unavailable
 from crash.mutant_coordinator import MUTANTS
-from crash.run import Plan, run_cut, run_faults, run_first, run_kill, run_wound
+from crash.run import run_cut, run_faults, run_first, run_kill, run_wound
+from crash.scene import Figures, Plan
 
 
 def _leave(number: int, frame: object) -> NoReturn:
@@ -24,7 +27,7 @@ def _leave(number: int, frame: object) -> NoReturn:
 def main() -> int:
     """Run what the command line asks for; return 0 only if nothing was violated."""
     parser = argparse.ArgumentParser(prog="crash", description="Crash a real coordinator.")
-    parser.add_argument("tier", choices=("kill", "wound", "cut", "first", "fault"))
+    parser.add_argument("tier", choices=("kill", "wound", "cut", "first", "fault", "blocks"))
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--agents", type=int, default=8)
     parser.add_argument("--seed", type=int, default=time.time_ns() % 1_000_000)
@@ -47,11 +50,15 @@ def main() -> int:
     if options.tier in ("cut", "first") and (reason := why_unavailable()):
         sys.stderr.write(f"error: {reason}\n")
         return 2
+    if options.tier == "blocks" and (reason := why_no_log()):
+        sys.stderr.write(f"error: {reason}\n")
+        return 2
     if options.tier == "fault" and (reason := faults.why_unavailable()):
         sys.stderr.write(f"error: {reason}\n")
         return 2
     with tempfile.TemporaryDirectory(prefix="crash-") as temporary:
         directory = options.keep or Path(temporary)
+        figures: Figures | BlockFigures
         try:
             if options.tier == "kill":
                 figures = run_kill(directory, plan)
@@ -59,6 +66,9 @@ def main() -> int:
                 figures = run_faults(directory, plan)
             elif options.tier == "wound":
                 figures = run_wound(directory, plan)
+            elif options.tier == "blocks":
+                wrecks = options.keep or Path(tempfile.gettempdir())
+                figures = run_blocks(directory, plan, options.fs, wrecks)
             elif options.tier == "cut":
                 figures = run_cut(directory, plan, options.fs)
             else:

@@ -48,7 +48,7 @@ from crash.repository import (
     read_files,
 )
 
-__all__ = ["Checker", "Snapshot", "take_snapshot"]
+__all__ = ["Checker", "Snapshot", "find_left_over", "take_snapshot"]
 
 STORE_DIRECTORY: Final = ".agent-trace"
 
@@ -477,13 +477,8 @@ class Checker:
             files = read_files(self.root, STORE_DIRECTORY)
             if files != self._contents():
                 self.accuse(f"the working tree is behind: {self._differences(files)}")
-        for directory, _, names in os.walk(self.root):
-            inside = Path(directory).relative_to(self.root)
-            for name in names:
-                if inside == Path(STORE_DIRECTORY, "run", "tmp") or (
-                    _TEMPORARY.fullmatch(name) and name not in _LASTING
-                ):
-                    self.accuse(f"{inside / name} is left over")
+        for left in find_left_over(self.root):
+            self.accuse(f"{left} is left over")
         quarantine = os.listdir(self.root / STORE_DIRECTORY / "quarantine")
         if quarantine and not self._disk_may_fail:
             self.accuse(
@@ -539,6 +534,20 @@ def _compare_commit(line: Line, author: str, message: str) -> str:
     if trailers != CommitTrailers(record, line.chain):
         return f"its trailers do not say what the record says: {record}"
     return ""
+
+
+def find_left_over(root: Path) -> list[str]:
+    """Return the temporary files in a store that nobody serves: there must be none."""
+    found: list[str] = []
+    for directory, _, names in os.walk(root):
+        inside = Path(directory).relative_to(root)
+        found += [
+            str(inside / name)
+            for name in names
+            if inside == Path(STORE_DIRECTORY, "run", "tmp")
+            or (_TEMPORARY.fullmatch(name) and name not in _LASTING)
+        ]
+    return found
 
 
 def _part(path: str) -> tuple[str, int]:

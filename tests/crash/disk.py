@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final
 
-__all__ = ["KINDS", "Disk", "why_unavailable"]
+__all__ = ["KINDS", "MNT_DETACH", "Disk", "run", "unmount", "why_unavailable"]
 
 KINDS: Final = {"ext4": "e2fsprogs", "xfs": "xfsprogs"}
 """The file systems that can be cut, and the package that makes each."""
@@ -35,7 +35,8 @@ UNMOUNT_SECONDS: Final = 20.0
 _SHUTDOWN: Final = 0x8004587D
 _NO_LOG_FLUSH: Final = 2
 
-_MNT_DETACH: Final = 2
+MNT_DETACH: Final = 2
+"""Of umount2: leave the tree at once, and end when the last user is gone."""
 
 
 def why_unavailable() -> str:
@@ -79,7 +80,7 @@ class Disk:
         self.root.mkdir()
         with self.image.open("xb") as image:
             image.truncate(IMAGE_BYTES)
-        _run(maker, "-q", str(self.image))
+        run(maker, "-q", str(self.image))
         try:
             self.mount()
         except BaseException:
@@ -98,7 +99,7 @@ class Disk:
     def mount(self) -> None:
         """Give it power: the file system replays its log."""
         # The loop device is bound to the mount and vanishes with it, however this process ends.
-        _run("mount", "-o", "loop", "-t", self.kind, str(self.image), str(self.root))
+        run("mount", "-o", "loop", "-t", self.kind, str(self.image), str(self.root))
         self._mounted = True
         self._lever = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
 
@@ -115,19 +116,7 @@ class Disk:
         if self._lever is not None:
             os.close(self._lever)
             self._lever = None
-        deadline = time.monotonic() + UNMOUNT_SECONDS
-        while True:
-            done = subprocess.run(["umount", str(self.root)], capture_output=True, check=False)
-            if done.returncode == 0:
-                break
-            if time.monotonic() > deadline:
-                said = done.stderr.decode("utf-8", "replace").strip()
-                raise RuntimeError(f"{self.root} can not be unmounted: {said}")
-            # A git whose coordinator was killed goes on with what is in its pipe.
-            for user in _users(self.root):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(user, signal.SIGKILL)
-            time.sleep(0.01)
+        unmount(self.root)
         self._mounted = False
 
     def close(self) -> None:
@@ -137,13 +126,35 @@ class Disk:
                 self.unmount()
             except RuntimeError:
                 # It leaves the tree at once and the device when its last user is gone.
-                ctypes.CDLL(None, use_errno=True).umount2(os.fsencode(self.root), _MNT_DETACH)
+                ctypes.CDLL(None, use_errno=True).umount2(os.fsencode(self.root), MNT_DETACH)
                 self._mounted = False
                 raise
         self.image.unlink(missing_ok=True)
 
 
-def _run(*command: str) -> None:
+def unmount(root: Path) -> None:
+    """Unmount; what still uses it and was started by us is killed.
+
+    Raises:
+        RuntimeError: something else holds it.
+    """
+    deadline = time.monotonic() + UNMOUNT_SECONDS
+    while True:
+        done = subprocess.run(["umount", str(root)], capture_output=True, check=False)
+        if done.returncode == 0:
+            break
+        if time.monotonic() > deadline:
+            said = done.stderr.decode("utf-8", "replace").strip()
+            raise RuntimeError(f"{root} can not be unmounted: {said}")
+        # A git whose coordinator was killed goes on with what is in its pipe.
+        for user in _users(root):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(user, signal.SIGKILL)
+        time.sleep(0.01)
+
+
+def run(*command: str) -> None:
+    """Run a command; raises `RuntimeError` with what it says if it fails."""
     done = subprocess.run(command, capture_output=True, check=False)
     if done.returncode:
         said = (done.stderr + done.stdout).decode("utf-8", "replace").strip()

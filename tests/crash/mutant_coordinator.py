@@ -11,6 +11,7 @@ from __future__ import annotations
 import sqlite3
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final
 
 from agent_trace_coordinator.cli import main
@@ -106,6 +107,15 @@ def _nogitsync() -> None:
     overrides["core.fsync"] = "none"
 
 
+def _nodirsync() -> None:
+    """What git has written is synced, and the directories in which it got its names are not."""
+
+    def sync_nothing(path: Path) -> None:
+        pass
+
+    _replace(git, "sync_directory", sync_nothing)
+
+
 MUTANTS: Final[dict[str, Callable[[], None]]] = {
     "nosync": _nosync,
     "earlyack": _earlyack,
@@ -113,6 +123,7 @@ MUTANTS: Final[dict[str, Callable[[], None]]] = {
     "norestore": _norestore,
     "nocheckpoint": _nocheckpoint,
     "nogitsync": _nogitsync,
+    "nodirsync": _nodirsync,
 }
 """The planted bugs by name."""
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from crash.disk import why_unavailable
-from crash.run import Plan, run_cut, run_first
+from crash.run import run_cut, run_first
+from crash.scene import Plan
 
 pytestmark = pytest.mark.integration
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from crash.faults import FAULTS, why_unavailable
-from crash.run import Plan, run_faults
+from crash.run import run_faults
+from crash.scene import Plan
 
 pytestmark = pytest.mark.integration
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from crash.run import Plan, run_kill, run_wound
+from crash.run import run_kill, run_wound
+from crash.scene import Plan
 
 pytestmark = pytest.mark.integration
 

@@ -45,12 +45,14 @@ def _crash(tier: str, share: float, *more: str) -> Harness:
 HARNESSES: Final = (
     Harness(
         "simulation",
-        0.25,
+        0.2,
         ("-m", "simulation", "--seconds", "{seconds}", "--start", "{seed}"),
     ),
-    _crash("kill", 0.2),
-    _crash("cut", 0.12, "--fs", "ext4"),
-    _crash("cut", 0.12, "--fs", "xfs"),
+    _crash("kill", 0.15),
+    _crash("cut", 0.1, "--fs", "ext4"),
+    _crash("cut", 0.1, "--fs", "xfs"),
+    _crash("blocks", 0.08, "--fs", "ext4"),
+    _crash("blocks", 0.06, "--fs", "xfs"),
     _crash("first", 0.03),
     _crash("wound", 0.03),
     _crash("fault", 0.1),
