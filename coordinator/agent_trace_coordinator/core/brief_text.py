@@ -8,7 +8,7 @@ counted in the last line.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Final
@@ -33,13 +33,21 @@ class Section:
     title: str
     what: str
     """What is counted when lines are left out, such as `open items`."""
-    lines: list[str] = field(default_factory=list[str])
+    lines: list[str | Callable[[], str]] = field(default_factory=list[str | Callable[[], str]])
+    """Lines, or what makes one: asked only if there may be room for it."""
     missing: int = 0
     """Things there are besides the lines."""
     first: int = 1
     """Lines that it gives at its first turn: what it says if there is room for no more."""
     then: int = 1
     """Lines that it gives at its second turn; afterwards it gives them one by one."""
+
+    def line(self, index: int) -> str:
+        """Return a line."""
+        line = self.lines[index]
+        if not isinstance(line, str):
+            line = self.lines[index] = line()
+        return line
 
 
 def fit(head: str, sections: Iterable[Section], budget: int) -> tuple[str, tuple[LeftOut, ...]]:
@@ -80,7 +88,7 @@ def _take(sections: list[Section], taken: list[int], room: int) -> int:
                 if taken[index] == len(section.lines):
                     full[index] = True
                     break
-                cost = _size(section.lines[taken[index]]) + 1
+                cost = _size(section.line(taken[index])) + 1
                 if not begun[index]:
                     cost += _size(f"\n## {section.title}, continued\n")
                 if used + cost > room:
@@ -98,7 +106,7 @@ def _render(sections: list[Section], start: list[int], end: list[int], suffix: s
     for section, first, last in zip(sections, start, end, strict=True):
         if last > first:
             parts.append(f"\n## {section.title}{suffix if first else ''}\n")
-            parts += [f"{line}\n" for line in section.lines[first:last]]
+            parts += [f"{section.line(index)}\n" for index in range(first, last)]
     return "".join(parts)
 
 

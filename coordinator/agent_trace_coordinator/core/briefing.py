@@ -8,7 +8,8 @@ document or a message gets in (`quoting`).
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import zip_longest
 from typing import Final
 
@@ -51,6 +52,7 @@ NOTES_MAX: Final = 32
 PLANS_MAX: Final = 1000
 """Plans that are looked at: those changed last."""
 
+PLANS_TOLD_MAX: Final = 24
 ITEMS_MAX: Final = 120
 CHANGES_MAX: Final = 24
 
@@ -189,29 +191,31 @@ class _Composer:
     ) -> Iterator[Section]:
         stands = Section("Where it stands", "plan lines", first=2, then=2)
         items = Section("Open items", "open items")
-        boxes: list[list[tuple[str, CheckBox]]] = []
+        boxes: list[list[tuple[DocumentState, CheckBox]]] = []
         told = 0
         for document, note in plans:
             if self.delta and document.seq <= self.since:
                 continue
-            path = show_path(document.path)
             if note is None:
+                path = show_path(document.path)
                 stands.lines.append(f"{path} can not be read: its content is damaged")
                 continue
             digest = note.digest
             told += 1
             rests = self._rests_on(document, note)
             if told == 1:
-                stands.lines += plan_lines(path, digest, rests)
+                stands.lines += plan_lines(show_path(document.path), digest, rests)
                 rests = ""
-            elif told <= 24 and (summary := plan_line(path, digest)):
+            elif told <= PLANS_TOLD_MAX and (
+                summary := plan_line(show_path(document.path), digest)
+            ):
                 stands.lines.append(summary)
             elif digest.open_count or digest.goals:
                 stands.missing += 1
             if rests:
                 stands.lines.append(rests)
-            if digest.open:
-                boxes.append([(path, each) for each in digest.open])
+            if digest.open and len(boxes) < ITEMS_MAX:
+                boxes.append([(document, each) for each in digest.open])
             items.missing += digest.open_count
         if boxes:
             # Some of the first plan, then each plan in turn.
@@ -221,7 +225,7 @@ class _Composer:
                 if len(chosen) >= ITEMS_MAX:
                     break
                 chosen += [each[turn] for each in boxes if turn < len(each)]
-            items.lines = [item_line(*each) for each in chosen[:ITEMS_MAX]]
+            items.lines = [partial(_item, *each) for each in chosen[:ITEMS_MAX]]
         items.missing -= len(items.lines)
         yield stands
         yield items
@@ -251,8 +255,10 @@ class _Composer:
         sight = self.sight
         section = Section("What happened to you", "things that happened to you", then=3)
         new = self.since if self.delta else 0
-        section.lines = self._ended(told)
-        drafts = [_waiting(each) for each in sight.drafts if each.seq > new]
+        section.lines += self._ended(told)
+        drafts: list[str | Callable[[], str]] = [
+            _waiting(each) for each in sight.drafts if each.seq > new
+        ]
         refused = [
             f"{violation_id(each.seq)}: your {each.body.action}"
             f"{f' {show_path(each.body.path)}' if each.body.path else ''} was refused "
@@ -260,19 +266,24 @@ class _Composer:
             for each in sight.violations
             if each.seq > new
         ]
-        changed = [
-            f"changed since you knew it: {show_path(document.path)}@{revision}, "
-            f"{'it is deleted' if document.deleted else f'it is at @{document.revision}'} now; "
-            f"{document.author}: {self._told(document)}"
-            for document, revision in outdated
-        ]
+        changed = [partial(self._changed, *each) for each in outdated]
         # Something of each kind before the second of any.
-        kinds = list(self._lost_leases(new)), changed, drafts, refused
+        lost = list(self._lost_leases(new))
+        kinds: tuple[Sequence[str | Callable[[], str]], ...] = (lost, changed, drafts, refused)
         section.lines += [line for row in zip_longest(*kinds, fillvalue="") for line in row if line]
         section.missing = (
             sight.draft_count + sight.violation_count - len(sight.drafts) - len(sight.violations)
         )
         return section
+
+    def _changed(self, document: DocumentState, revision: int) -> str:
+        """Return what says that others changed a document since the asker knew it."""
+        gone = "it is deleted" if document.deleted else f"it is at @{document.revision}"
+        path = show_path(document.path)
+        return (
+            f"changed since you knew it: {path}@{revision}, {gone} now; "
+            f"{document.author}: {self._told(document)}"
+        )
 
     def _ended(self, told: list[Stretch]) -> list[str]:
         """Return what says that the session before was ended, if nothing else tells it."""
@@ -347,10 +358,12 @@ class _Composer:
             and not _is_generated(each)
         ]
         newest = heapq.nlargest(CHANGES_MAX, changed, key=lambda each: (each.seq, each.id))
-        for document in newest:
-            section.lines.append(f"{document.seq} {document.author} {self._told(document)}")
+        section.lines = [partial(self._change_of_another, each) for each in newest]
         section.missing = len(changed) - len(newest)
         return section
+
+    def _change_of_another(self, document: DocumentState) -> str:
+        return f"{document.seq} {document.author} {self._told(document)}"
 
     def _told(self, document: DocumentState) -> str:
         """Return what the last change of a document did."""
@@ -388,6 +401,10 @@ class _Composer:
 
 
 # ---- words --------------------------------------------------------------------------------------
+
+
+def _item(document: DocumentState, box: CheckBox) -> str:
+    return item_line(show_path(document.path), box)
 
 
 def _waiting(draft: DraftState) -> str:

@@ -126,7 +126,7 @@ _FINISHED: Final = ("done", "complete", "closed", "archived", "abandoned", "canc
 
 def is_finished(digest: Digest) -> bool:
     """Return whether a plan says that nothing is to be done any more."""
-    return digest.status.lower().startswith(_FINISHED)
+    return bool(digest.status) and digest.status.lower().startswith(_FINISHED)
 
 
 def digest_of(content: bytes) -> Digest:
