@@ -78,3 +78,7 @@ def test_what_happened_since_one_was_here(store: Path) -> None:
     refreshed = run("resume", "refresh", "--agent", "a").stdout
     assert refreshed == run("resume", "show", "--agent", "a").stdout
     assert 'checked off "lex"' in refreshed
+    reason = json.loads(run("why", "plan.md:3", "--json").stdout)
+    assert (reason["text"], reason["entry"]["author"]) == ("- [x] lex", "b")
+    told = run("why", "plan.md:3").stdout.splitlines()
+    assert told[0].endswith("plan.md@2:3  - [x] lex") and "agent b" in told[1]

@@ -15,7 +15,7 @@ from agent_trace_protocol.limits import (
 
 from .face import Face, global_options, pass_face
 from .following import show_event
-from .output import emit_json, local_time, shown
+from .output import as_builtins, emit_json, local_time, shown
 
 __all__ = ["COMMANDS"]
 
@@ -122,12 +122,13 @@ def why(face: Face, place: str, revision: int | None) -> None:
         return await agent.why(target, line=line, revision=revision or 0)
 
     reason = face.run(work)
+    text = reason.text.decode("utf-8", "replace").rstrip("\r\n")
     if face.json:
-        emit_json(reason)
+        told = {name: as_builtins(getattr(reason, name)) for name in reason.__struct_fields__}
+        emit_json(told | {"text": text})
         return
     entry = reason.entry
     if line:
-        text = reason.text.decode("utf-8", "replace").rstrip("\r\n")
         click.echo(shown(f"{face.path_here(reason.path)}@{reason.revision}:{line}  {text}"))
     made = (
         f"{entry.action.value} {face.path_here(entry.path)}@{entry.revision} "

@@ -33,7 +33,7 @@ TOLD_MAX: Final = 12
 EARLIER_OPERATIONS: Final = 4
 """Operations of a stretch that are looked at once enough are told."""
 
-COUNTED_MAX: Final = 1000
+COUNTED_MAX: Final = 250
 
 
 @dataclass(slots=True)
