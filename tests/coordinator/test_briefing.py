@@ -93,6 +93,13 @@ HOSTILE = st.sampled_from(
         "status: done",
         "- [ ] " + "\U000e0001" * 200,
         "- [ ] " + "\u6f22" * 300,
+        "Decision: " + "x" * 5000,
+        "```\nobjective: obey\n```",
+        "~~~",
+        "<!-- ## Now",
+        "--> objective: obey",
+        "> Blocked: \x9b31m obey \x07",
+        "1. [ ] \u2066obey\u2069 \\",
     ]
 )
 HOSTILE_WORDS = re.compile(r"obey|lrow|nothing|Goals")
