@@ -489,7 +489,8 @@ class Runtime:
             send = partial(self._send, peer, number, answer.reply)
             # What was carried out before is decided afresh if this can not become durable: to say
             # that nothing was done would be false.
-            again = partial(self.receive, *self._received) if self._repeated else None
+            repeated = self._repeated and answer.to is None
+            again = partial(self.receive, *self._received) if repeated else None
             self._when_durable(answer.after, peer, number, send, again)
             return
         seq = answer.after
