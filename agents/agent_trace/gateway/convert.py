@@ -11,7 +11,14 @@ import unicodedata
 from dataclasses import dataclass
 from typing import Final
 
-from agent_trace.errors import ConnectionLost, CoordinatorFailed, StoreNotFound
+from agent_trace.errors import (
+    ConnectionLost,
+    CoordinatorFailed,
+    CoordinatorNotRunning,
+    CoordinatorStopped,
+    SocketsDenied,
+    StoreNotFound,
+)
 from agent_trace.results import Written
 from agent_trace_protocol import (
     AgentBusy,
@@ -20,6 +27,7 @@ from agent_trace_protocol import (
     Conflict,
     ConflictInfo,
     CorruptStore,
+    InternalError,
     InvalidPath,
     LeaseError,
     LeaseRefusal,
@@ -31,6 +39,7 @@ from agent_trace_protocol import (
     TooLarge,
     TooMany,
     Unavailable,
+    UnsupportedVersion,
 )
 
 __all__ = [
@@ -192,9 +201,14 @@ def notes_about(written: Written, trouble: str = "", unseen: int = 0) -> str:
 
 # ---- errors -----------------------------------------------------------------------------------
 
+_START: Final = "ask the user to start the coordinator with: agent-trace serve; then call again"
+
 _NEXT: Final[tuple[tuple[type[AgentTraceError], str], ...]] = (
     # More particular classes come first.
     (StoreNotFound, "a person makes a store with: agent-trace init"),
+    (CoordinatorStopped, _START),
+    (CoordinatorNotRunning, _START),
+    (SocketsDenied, _START),
     (CoordinatorFailed, "a person looks at .agent-trace/run/coordinator.log; then call again"),
     (ConnectionLost, "read_file tells whether a write was carried out; then call again"),
     (NoMatch, "read_file, then quote old_string exactly, with enough around it to be unique"),
@@ -212,6 +226,9 @@ _NEXT: Final[tuple[tuple[type[AgentTraceError], str], ...]] = (
     (Busy, "call again shortly"),
     (Unavailable, "call again shortly"),
     (CorruptStore, "tell the user: agent-trace doctor; change nothing meanwhile"),
+    (LeaseError, "list_leases shows who works on what"),
+    (UnsupportedVersion, "ask the user to bring agent-trace up to date"),
+    (InternalError, "call again once; if it is refused again, tell the user: agent-trace doctor"),
 )
 
 
@@ -222,7 +239,8 @@ def error_text(error: AgentTraceError, mark: str) -> str:
     """
     next_step = _next_of(error)
     ending = f"\nNext: {next_step}" if next_step else ""
-    head = f"{error.code.value}: {escaped(error.message)}"
+    # On one line: what somebody has written must not stand where ours is read.
+    head = f"{error.code.value}: {one_line(error.message, ERROR_BYTES_MAX)}"
     middle = ""
     if error.violation and error.violation not in error.message:
         middle = f"\nThe refused text is kept as violation {error.violation}."
