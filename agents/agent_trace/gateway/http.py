@@ -148,7 +148,7 @@ class _Request:
     async def _take(self) -> Message:
         if self._came:
             return await self._receive()
-        with anyio.move_on_at(self._deadline):
+        with anyio.CancelScope(deadline=self._deadline):
             message = await self._receive()
             self._came = not message.get("more_body", False)
             return message
