@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from agent_trace_protocol import LeaseInfo, parse_pattern
@@ -58,25 +58,39 @@ class HeldLeases:
 
     def __init__(self, granted: Iterable[LeaseInfo]) -> None:
         self._held = {info.token: info for info in granted}
+        self._ended: dict[int, str] = {}
+        """Leases that were held to and had ended: their paths, by token."""
 
     def enter(self, info: LeaseInfo) -> None:
         """Know a lease. A newer one on the same path takes the place of the older one."""
         self._held = {token: each for token, each in self._held.items() if each.path != info.path}
+        self._ended = {token: path for token, path in self._ended.items() if path != info.path}
         self._held[info.token] = info
 
     def leave(self, token: int) -> None:
         """Forget a lease."""
         self._held.pop(token, None)
+        self._ended.pop(token, None)
+
+    def hold_to(self, paths: Mapping[int, str]) -> None:
+        """Know leases of before; of those that have ended, these and no others."""
+        self._ended = {token: path for token, path in paths.items() if token not in self._held}
+
+    @property
+    def paths(self) -> dict[int, str]:
+        """The paths and globs of all, by token."""
+        return self._ended | {token: info.path for token, info in self._held.items()}
 
     def covering(self, paths: Iterable[str]) -> tuple[int, ...]:
         """Return the tokens of the leases on these paths."""
-        if not self._held:
+        known = self.paths
+        if not known:
             return ()
         asked = list(paths)
         return tuple(
             token
-            for token, info in self._held.items()
-            if any(parse_pattern(info.path).matches(path) for path in asked)
+            for token, pattern in known.items()
+            if any(parse_pattern(pattern).matches(path) for path in asked)
         )
 
     @property

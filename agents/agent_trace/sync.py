@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Coroutine, Generator, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -79,6 +79,15 @@ class SyncAgent:
     def inherited(self) -> tuple[LeaseInfo, ...]:
         """The leases that this session held when it was opened; see `Agent.inherited`."""
         return self._agent.inherited
+
+    @property
+    def held(self) -> dict[int, str]:
+        """The leases whose tokens writes carry; see `Agent.held`."""
+        return self._agent.held
+
+    def hold_to(self, leases: Mapping[int, str]) -> None:
+        """Carry the tokens of leases of before; see `Agent.hold_to`."""
+        self._portal.call(self._agent.hold_to, leases)
 
     @property
     def document_bytes_max(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 
 import anyio
@@ -115,6 +115,20 @@ class Leasing(Calls):
         self._held.leave(token)
         self._keep_alive()
         await self._ask(ReleaseLease(token), Done)
+
+    @property
+    def held(self) -> dict[int, str]:
+        """The leases whose tokens writes on their paths carry: the path or glob of each token."""
+        return self._held.paths
+
+    def hold_to(self, leases: Mapping[int, str]) -> None:
+        """Carry the tokens of leases that another program acquired in this session before, also of
+        those that have ended: then the next write under one is refused, and its text kept.
+
+        Args:
+            leases: `held` of that program; it takes the place of what was given before.
+        """
+        self._held.hold_to(leases)
 
     async def leases(self, path: str = "", *, session: str = "") -> LeaseList:
         """Return the leases in the order in which they were granted, and who waits for one.

@@ -29,9 +29,10 @@ from agent_trace_protocol import (
     InvalidRequest,
     SessionKey,
     SessionKind,
+    StaleLease,
 )
 
-from .kept import open_kept
+from .kept import KeptFile, open_kept
 
 __all__ = [
     "Face",
@@ -43,6 +44,7 @@ __all__ = [
     "message_option",
     "pass_face",
     "run_in_session",
+    "run_kept",
 ]
 
 ROOTED: Final = ":/"
@@ -178,10 +180,10 @@ class Face:
             return run_in_session(settings, work)
         with open_kept(settings.root, settings.identity) as kept:
             key = kept.key if kept is not None else None
-            if key is not None:
-                settings = keeping(settings, key)
-                self.one_shot = False
-            return run_in_session(settings, work)
+            if kept is None or key is None:
+                return run_in_session(settings, work)
+            self.one_shot = False
+            return run_kept(kept, keeping(settings, key), work)
 
 
 def keeping(
@@ -189,6 +191,23 @@ def keeping(
 ) -> Settings:
     """Return the settings for the session of `key`, which outlives the command if `keep` is set."""
     return replace(settings, key=key, keep=keep, ephemeral=False, takeover=takeover)
+
+
+def run_kept(kept: KeptFile, settings: Settings, work: Callable[[Agent], Awaitable[_R]]) -> _R:
+    """Run `work` in the session of a kept key; its writes carry the leases of earlier commands."""
+
+    async def main(agent: Agent) -> _R:
+        agent.hold_to(kept.leases)
+        try:
+            return await work(agent)
+        except StaleLease:
+            # It was told, and its text is kept; what is written from here on is written knowingly.
+            agent.hold_to({})
+            raise
+        finally:
+            kept.hold_to(agent.held)
+
+    return run_in_session(settings, main)
 
 
 def run_in_session(settings: Settings, work: Callable[[Agent], Awaitable[_R]]) -> _R:

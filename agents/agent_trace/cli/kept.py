@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -22,11 +22,17 @@ from agent_trace_protocol.limits import SESSION_KEY_BYTES
 
 __all__ = ["KeptFile", "open_kept"]
 
-_FILE_BYTES_MAX: Final = 4096
+_FILE_BYTES_MAX: Final = 1 << 20
+
+LEASES_KEPT_MAX: Final = 100
+"""Leases of a session that its file names, the newest: it stays below its limit whatever their
+paths are."""
 
 
 class _Kept(msgspec.Struct, frozen=True):
     key: bytes
+    leases: dict[int, str] = {}
+    """What the session's commands hold to: the path or glob of each token."""
 
 
 class KeptFile:
@@ -39,18 +45,38 @@ class KeptFile:
     @property
     def key(self) -> SessionKey | None:
         """The kept key; None if there is none, or none that can be read."""
+        kept = self._read()
+        return SessionKey(kept.key) if kept is not None else None
+
+    @property
+    def leases(self) -> dict[int, str]:
+        """The leases that the session's commands hold to: the path or glob of each token."""
+        kept = self._read()
+        return kept.leases if kept is not None else {}
+
+    def keep(self, key: SessionKey) -> None:
+        """Write the key down, before it is used: a crash must not leave a session without one."""
+        self._write(_Kept(key))
+
+    def hold_to(self, leases: Mapping[int, str]) -> None:
+        """Write down what the next command is to hold to."""
+        kept = self._read()
+        newest = {token: leases[token] for token in sorted(leases)[-LEASES_KEPT_MAX:]}
+        if kept is not None and kept.leases != newest:
+            self._write(_Kept(kept.key, newest))
+
+    def _read(self) -> _Kept | None:
         data = os.pread(self._descriptor, _FILE_BYTES_MAX, 0)
         try:
             kept = msgspec.json.decode(data, type=_Kept)
         except (msgspec.MsgspecError, UnicodeDecodeError):
             return None
-        return SessionKey(kept.key) if len(kept.key) == SESSION_KEY_BYTES else None
+        return kept if len(kept.key) == SESSION_KEY_BYTES else None
 
-    def keep(self, key: SessionKey) -> None:
-        """Write the key down, before it is used: a crash must not leave a session without one."""
-        data = msgspec.json.encode(_Kept(key))
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, data, 0)
+    def _write(self, kept: _Kept) -> None:
+        # In one piece over what is there: a process that is killed must not leave half a key.
+        size = os.fstat(self._descriptor).st_size
+        os.pwrite(self._descriptor, msgspec.json.encode(kept).ljust(size), 0)
         os.fsync(self._descriptor)
 
     def remove(self) -> None:

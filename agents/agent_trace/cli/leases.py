@@ -18,7 +18,7 @@ from agent_trace_protocol import (
     SessionError,
 )
 
-from .face import Face, global_options, keeping, pass_face, run_in_session
+from .face import Face, global_options, keeping, pass_face, run_in_session, run_kept
 from .kept import open_kept
 from .output import emit_json, emit_note, emit_table, shown
 from .sessions import begin_kept
@@ -84,7 +84,7 @@ def _in_kept_session(face: Face, work: Callable[[Agent], Awaitable[_R]]) -> _R:
                 kept.remove()
             raise
         try:
-            done = run_in_session(keeping(settings, begun.key), work)
+            done = run_kept(kept, keeping(settings, begun.key), work)
         except AgentTraceError:
             if not begun.resumed:
                 # It was begun for the lease alone.
