@@ -71,6 +71,15 @@ def test_what_needs_a_confirmation_says_which_violation_to_apply_with_it(store: 
     assert run("violations").stdout == ""
 
 
+@pytest.mark.parametrize("path", ["../x.md", "/etc/agent-trace.md", ":/../x.md"])
+def test_a_write_outside_of_the_store_is_refused_on_record(store: Path, path: str) -> None:
+    refused = run("write", path, "--text", "two", "--agent", "planner", "--json", code=1)
+    error = json.loads(refused.stderr)["error"]
+    assert error["code"] == "invalid_path"
+    assert "two" in run("violations", "show", error["violation"]).stdout
+    assert run("read", path, "--json", code=1).stderr.count("outside of the store") == 1
+
+
 def test_a_refused_write_is_discarded(store: Path) -> None:
     run("write", "api.md", "--text", "two", "--agent", "planner", code=1)
     (listed,) = map(json.loads, run("violations", "--json").stdout.splitlines())

@@ -164,7 +164,7 @@ def write(
     It is what --text, --file or standard input says; the document is created if there is none.
     """
     content = _content(text, file)
-    target = face.document_path(path)
+    target = face.attempted_path(path)
     run_one(face, how["durability"], lambda agent: agent.write(target, content, type=kind, **how))
 
 
@@ -179,7 +179,7 @@ def append(
 ) -> None:
     """Add to the end of a document, or create it."""
     content = _content(text, file)
-    target = face.document_path(path)
+    target = face.attempted_path(path)
     run_one(face, how["durability"], lambda agent: agent.append(target, content, type=kind, **how))
 
 
@@ -191,7 +191,7 @@ def append(
 @_writing
 def edit(face: Face, path: str, old: str, new: str, everywhere: bool, **how: Any) -> None:
     """Replace exact text in a document."""
-    target = face.document_path(path)
+    target = face.attempted_path(path)
     run_one(
         face, how["durability"], lambda agent: agent.edit(target, old, new, all=everywhere, **how)
     )
@@ -219,7 +219,7 @@ def section(
     heading of the same level or a higher one.
     """
     content = _content(text, file)
-    target = face.document_path(path)
+    target = face.attempted_path(path)
     mode = SectionMode.APPEND if appending else SectionMode.REPLACE
     with hinting(
         NoMatch,
@@ -241,7 +241,7 @@ def section(
 @pass_face
 def rm(face: Face, paths: tuple[str, ...], durability: str, message: str) -> None:
     """Remove documents, all or none; their history stays."""
-    operations = [Delete(face.document_path(path)) for path in paths]
+    operations = [Delete(face.attempted_path(path)) for path in paths]
 
     async def work(agent: Agent) -> Sequence[Written]:
         done = await agent.transact(operations, durability=durability, message=message)
@@ -259,7 +259,7 @@ def rm(face: Face, paths: tuple[str, ...], durability: str, message: str) -> Non
 @pass_face
 def mv(face: Face, path: str, new_path: str, durability: str, message: str) -> None:
     """Rename a document; it keeps its type and history."""
-    source, target = face.document_path(path), face.document_path(new_path)
+    source, target = face.attempted_path(path), face.attempted_path(new_path)
 
     async def work(agent: Agent) -> Written:
         return await agent.move(source, target, durability=durability, message=message)

@@ -102,6 +102,18 @@ class Face:
         Raises:
             InvalidPath: it lies outside of the store.
         """
+        path = self.attempted_path(argument)
+        root, _ = find_target(self.store)
+        if root is not None and (path == os.pardir or path.startswith(f"{os.pardir}/")):
+            raise InvalidPath(f"{argument!r} is outside of the store {root}")
+        return path
+
+    def attempted_path(self, argument: str) -> str:
+        """Return the store path that a person wants to write, in the way of `document_path`.
+
+        One outside of the store is returned too: the coordinator refuses the write, and so it is on
+        record.
+        """
         root, _ = find_target(self.store)
         from_root = argument.startswith(ROOTED)
         if root is None:
@@ -114,8 +126,6 @@ class Face:
         else:
             full = os.path.normpath(os.path.join(base, os.path.expanduser(argument)))
         relative = os.path.relpath(full, root)
-        if relative == os.pardir or relative.startswith(os.pardir + os.sep):
-            raise InvalidPath(f"{argument!r} is outside of the store {root}")
         if relative == os.curdir:
             raise InvalidPath(f"{argument!r} is the store itself, not a document")
         return Path(relative).as_posix()
