@@ -13,7 +13,7 @@ from agent_trace.cli.kept import LEASES_KEPT_MAX, open_kept
 from agent_trace.cli.main import cli
 from agent_trace.client import new_key
 from agent_trace.config import Identity
-from agent_trace_protocol import Actor
+from agent_trace_protocol import Actor, AgentName
 from support.coordinator import running
 
 pytestmark = pytest.mark.integration
@@ -64,7 +64,7 @@ def test_what_is_released_or_taken_anew_is_held_to_no_more(store: Path) -> None:
 
 
 def test_the_file_of_a_session_keeps_its_key_whatever_it_holds(tmp_path: Path) -> None:
-    identity, key = Identity(Actor.AGENT, "planner"), new_key()
+    identity, key = Identity(Actor.AGENT, AgentName("planner")), new_key()
     with open_kept(tmp_path, identity, create=True) as kept:
         assert kept is not None and kept.key is None and kept.leases == {}
         kept.hold_to({1: "a.md"})

@@ -200,6 +200,8 @@ def _hint(error: AgentTraceError, typed: Callable[[str], str]) -> str:
             f"a person lets it in: agent-trace violations apply {error.violation} --confirm; as an "
             "agent, ask for that"
         )
+    if isinstance(error, PermissionDenied) and "nobody can grant it" in error.message:
+        return "the same attempt fails again: go on without it"
     if isinstance(error, PermissionDenied) and error.message.startswith("only a user"):
         return "the same attempt fails again; as an agent, go on without, or ask a person"
     return next((text for kind, text in _HINTS if isinstance(error, kind)), "")

@@ -103,11 +103,14 @@ def permissions(face: Face, path: str | None) -> None:
         (type.value, *(permits.get((type, action), "") for action in actions)) for type in types
     ]
     emit_table(("TYPE", *(action.upper() for action in actions)), rows)
+    reasons: dict[str, list[str]] = {}
     for type in types:
         refused = [each.reason for each in report.entries if each.type is type and each.reason]
         if refused:
             # One for each type: the others differ in the name of the action only.
-            click.echo(shown(f"{type.value}: {refused[0]}"))
+            reasons.setdefault(refused[0], []).append(type.value)
+    for reason, refused in reasons.items():
+        click.echo(shown(f"{', '.join(refused)}: {reason}"))
     for grant in report.grants:
         whom = grant.agent or "every agent"
         click.echo(
