@@ -35,7 +35,7 @@ def sections(text: str) -> dict[str, list[str]]:
     for line in text.split("\n"):
         if line.startswith("## "):
             title = line[3:].removesuffix(", continued")
-        elif line:
+        elif line and not line.startswith("Left out: "):
             found.setdefault(title, []).append(line)
     return found
 
@@ -91,6 +91,26 @@ def test_the_first_steps_of_a_session_do_not_hide_the_last_one(tmp_path: Path) -
         'create plan.md@1 (+6 -0): "Plan"; 2 open items',
     ]
     assert "Earlier" not in told
+
+
+def test_a_long_session_does_not_hide_those_before_it(tmp_path: Path) -> None:
+    desk = Desk()
+    first = desk.member("planner")
+    first.do(Put("plan.md", PLAN, type=DocumentType.PLAN))
+    first.ask(Close())
+    second = desk.member("planner")
+    for number in range(300):
+        second.do(Append("log.md", b"line %d\n" % number))
+    with tracing(desk, tmp_path / "state.db") as trace:
+        told = sections(brief(trace, second).text)
+
+    did = told["What you did last"]
+    assert did[0].endswith(", open; operations: 250 or more")
+    assert did[1].endswith('append log.md@300 (+1 -0): added "line 299"')
+    assert did[-1].startswith("before: log.md@253 to @288, 36 changes")
+    assert [line.split(": ", 1)[1] for line in told["Earlier"]] == [
+        '2 create plan.md@1 (+6 -0): "Plan"; 2 open items'
+    ]
 
 
 def test_what_waits_is_told_once_and_something_of_each_kind_comes_first(tmp_path: Path) -> None:

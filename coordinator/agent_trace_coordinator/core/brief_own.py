@@ -24,14 +24,17 @@ STRETCHES_MAX: Final = 8
 SESSIONS_MAX: Final = 32
 """Sessions of the asker that are looked at: more than stretches if there are one-shots."""
 
-OPERATIONS_MAX: Final = 48
+LAST_OPERATIONS: Final = 48
+"""Operations of the last stretch that are looked at."""
+
+EARLIER_OPERATIONS: Final = 4
+"""Operations of a stretch that are looked at once enough are told."""
+
+OPERATIONS_MAX: Final = LAST_OPERATIONS + (STRETCHES_MAX - 1) * EARLIER_OPERATIONS
 """Operations of the asker that are looked at, over all of these sessions."""
 
 TOLD_MAX: Final = 12
 """Operations that are told one by one."""
-
-EARLIER_OPERATIONS: Final = 4
-"""Operations of a stretch that are looked at once enough are told."""
 
 COUNTED_MAX: Final = 250
 
@@ -57,7 +60,7 @@ def own_stretches(sight: Sight, source: Source) -> list[Stretch]:
                 break
             found.append(Stretch(session.one_shot))
         # The last one is told in full, of those before it the end, but as much as there is room.
-        limit = max(EARLIER_OPERATIONS, TOLD_MAX - count) if count else OPERATIONS_MAX
+        limit = max(EARLIER_OPERATIONS, TOLD_MAX - count) if count else LAST_OPERATIONS
         limit = min(limit, OPERATIONS_MAX - count)
         operations = source.operations(session.opened.seq, sight.seq, limit) if limit else []
         count += len(operations)
@@ -108,23 +111,19 @@ def what_you_did(
 
 
 def _head(stretch: Stretch, count: int, show_reason: Callable[[str], str]) -> str:
-    last, first = stretch.sessions[0], stretch.sessions[-1]
     counted = f"{count} or more" if count == COUNTED_MAX else str(count)
     if stretch.one_shot:
-        times = " to ".join(
-            dict.fromkeys(
-                show_time(each.time_ms) for each in (stretch.operations[-1], stretch.operations[0])
-            )
-        )
-        return f"single commands, {times}; operations: {counted}"
+        oldest, newest = stretch.operations[-1], stretch.operations[0]
+        times = dict.fromkeys(show_time(each.time_ms) for each in (oldest, newest))
+        return f"single commands, {' to '.join(times)}; operations: {counted}"
+    session = stretch.sessions[0]
     end = "open"
-    if last.closed is not None:
-        end = f"ended {show_time(last.closed.time_ms)}"
-        if last.reason != "closed":
-            end += f" ({show_reason(last.reason)})"
-    return (
-        f"session {first.id}, begun {show_time(first.opened.time_ms)}, {end}; operations: {counted}"
-    )
+    if session.closed is not None:
+        end = f"ended {show_time(session.closed.time_ms)}"
+        if session.reason != "closed":
+            end += f" ({show_reason(session.reason)})"
+    begun = show_time(session.opened.time_ms)
+    return f"session {session.id}, begun {begun}, {end}; operations: {counted}"
 
 
 def _is_told_elsewhere(sight: Sight, record: Record) -> bool:
