@@ -52,6 +52,11 @@ def test_a_text_written_as_a_whole_tells_its_title_and_what_is_open() -> None:
     assert substance_of_text(b"") == ""
 
 
+def test_what_stands_in_code_is_not_open() -> None:
+    text = b"# Plan\n```\n- [ ] sample\n~~~\n# no heading\n```\n- [ ] real\n~~~~ md\n- [ ] sample\n"
+    assert substance_of_text(text) == '"Plan"; 1 open item'
+
+
 def test_lines_that_occur_more_than_once_are_counted_one_by_one() -> None:
     found = compare(b"a\na\nb\n", b"a\nc\na\na\n")
 

@@ -71,10 +71,12 @@ def substance_of(comparison: Comparison) -> str:
 
 def substance_of_text(content: bytes) -> str:
     """Return what a text holds that was written as a whole."""
-    lines = content[:TEXT_BYTES_MAX].splitlines()
+    start = content[:TEXT_BYTES_MAX]
+    lines = start.splitlines()
     unseen = len(lines) > LOOKED_AT_MAX or len(content) > TEXT_BYTES_MAX
     del lines[LOOKED_AT_MAX:]
-    boxes, headings, _ = _forms(lines)
+    fenced = b"```" in start or b"~~~" in start
+    boxes, headings, _ = _forms(_without_code(lines) if fenced else lines)
     parts: list[_Part] = []
     first = headings[0] if headings else next((each for each in lines if each.strip()), b"")
     if first:
@@ -84,6 +86,18 @@ def substance_of_text(content: bytes) -> str:
         at_least = "at least " if unseen else ""
         parts.append((f"{at_least}{count} open item{'s' * (count > 1)}", b""))
     return _join(parts)
+
+
+def _without_code(lines: list[bytes]) -> list[bytes]:
+    kept: list[bytes] = []
+    fence = b""
+    for line in lines:
+        start = line.lstrip()[:3]
+        if start in (b"```", b"~~~") and fence in (b"", start):
+            fence = b"" if fence else start
+        elif not fence:
+            kept.append(line)
+    return kept
 
 
 def _join(parts: list[_Part], *, unseen: bool = False) -> str:
