@@ -202,11 +202,12 @@ def test_every_planted_fact_is_told_in_the_default_budget(start: int, tmp_path: 
         assert not lost, f"seed {seed}: {lost}\n{briefing.text}"
         assert len(briefing.text.encode()) <= 6000
         assert again.text == briefing.text, f"seed {seed}"
-        assert_stands_alone(briefing, seed)
+        assert_stands_alone(briefing, history.facts, seed)
 
 
-def assert_stands_alone(briefing: Briefing, seed: int) -> None:
-    first = briefing.text.encode()[:2000].decode("utf-8", "replace")
-    for word in ("objective: ", "next step: ", "[ ] ", "## What you did last"):
-        assert word in first, f"seed {seed}: {word!r}\n{first}"
-    assert Action.EDIT in first
+def assert_stands_alone(briefing: Briefing, facts: dict[str, str], seed: int) -> None:
+    """Nearly all of it stands in the first part: what is long may be further down."""
+    first = briefing.text.encode()[:2000].decode("utf-8", "ignore")
+    lost = {name for name, fact in facts.items() if fact not in first}
+    assert lost <= {"refused write", "its words"}, f"seed {seed}: {lost}\n{first}"
+    assert "## What you did last" in first and Action.EDIT in first
