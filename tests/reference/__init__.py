@@ -1,4 +1,5 @@
-"""The pages of docs/ that are made from the program: the command line's and the gateway's.
+"""The pages of docs/ that are made from the program: the command line's, the gateway's, and the
+tables of records in that of the format.
 
 `make reference` writes them; a test compares them with what the program is.
 """
@@ -10,6 +11,7 @@ from typing import Final
 
 from .commands import command_page
 from .gateway import gateway_page
+from .records import with_records
 
 __all__ = ["pages"]
 
@@ -21,4 +23,5 @@ def pages() -> dict[Path, str]:
     return {
         DOCS / "reference-cli.md": command_page(),
         DOCS / "reference-mcp.md": gateway_page(),
+        DOCS / "format.md": with_records((DOCS / "format.md").read_text(encoding="utf-8")),
     }

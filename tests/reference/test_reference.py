@@ -14,7 +14,7 @@ from reference.commands import VARIABLES
 ROOT = DOCS.parent
 
 
-@pytest.mark.parametrize("name", ["reference-cli.md", "reference-mcp.md"])
+@pytest.mark.parametrize("name", ["reference-cli.md", "reference-mcp.md", "format.md"])
 def test_a_reference_page_says_what_the_program_does(name: str) -> None:
     path = DOCS / name
     made = pages()[path]
