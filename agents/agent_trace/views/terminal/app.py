@@ -14,7 +14,6 @@ from typing import Final
 from textual import events
 from textual.app import App, ComposeResult
 from textual.containers import Horizontal, Vertical
-from textual.content import Content
 from textual.css.query import NoMatches
 from textual.filter import LineFilter
 from textual.screen import Screen
@@ -22,37 +21,20 @@ from textual.widgets import Footer, Input, Static
 
 from agent_trace.client import Agent
 from agent_trace.config import Settings
-from agent_trace.views.model import Tone, concerns, now_of
-from agent_trace.wording import counted, shown
-from agent_trace_protocol import (
-    Actor,
-    AgentTraceError,
-    DraftInfo,
-    LeaseInfo,
-    LogEntry,
-    SessionInfo,
-    ViolationInfo,
-)
+from agent_trace.wording import shown
+from agent_trace_protocol import Actor, AgentTraceError
 
-from . import decisions, details
+from . import decisions
+from .chosen import Chosen, now_ms
 from .decisions import Decision
 from .details import Aspect, Detail
 from .dialogs import Help, Question
 from .feed import Feed
+from .heading import counts, head_line, rows_of, words
 from .layout import BINDINGS, CSS, HELP, LISTED, WHERE, Section, Tab
-from .lines import (
-    Look,
-    Row,
-    activity_rows,
-    document_rows,
-    entry_key,
-    lease_rows,
-    piece,
-    session_rows,
-    waiting_rows,
-)
+from .lines import Look, Row, piece
 from .listing import Listing
-from .picture import Link, Picture
+from .picture import Picture
 from .plain_ascii import AsciiFilter
 
 __all__ = ["View"]
@@ -65,8 +47,6 @@ TICK_SECONDS: Final = 1.0
 
 RELOAD_SECONDS: Final = 0.5
 """How often what is chosen is asked for anew while it changes all the time."""
-
-_TONES: Final = {Tone.BAD: "$text-error", Tone.WARNING: "$text-warning"}
 
 
 class View(App[None]):
@@ -193,90 +173,35 @@ class View(App[None]):
         agent = self._feed.agent
         return agent.session_id if agent is not None else ""
 
-    def _entries(self) -> tuple[LogEntry, ...]:
-        """What happened, without what the coordinator writes by itself."""
-        return tuple(
-            entry
-            for entry in self.picture.recent
-            if entry.actor is not Actor.SYSTEM or not entry.revision
+    def _rows(self, section: Section, moment: int) -> tuple[Row, ...]:
+        return rows_of(
+            section, self.picture, moment, wanted=self._wanted, own_session=self._own_session
         )
 
-    def _rows(self, section: Section, now_ms: int) -> tuple[Row, ...]:
-        picture = self.picture
-        match section:
-            case Section.DOCUMENTS:
-                return document_rows(picture.documents.values(), now_ms, self._wanted)
-            case Section.ACTIVITY:
-                return activity_rows(self._entries(), now_ms)
-            case Section.SESSIONS:
-                if picture.status is None:
-                    return ()
-                entries = self._entries()
-                now = now_of(
-                    picture.status,
-                    picture.sessions,
-                    picture.leases,
-                    entries,
-                    own_session=self._own_session,
-                )
-                return session_rows(now.workers)
-            case Section.LEASES:
-                return lease_rows(picture.leases, picture.waiters)
-            case Section.WAITING:
-                return waiting_rows(picture.violations, picture.drafts, now_ms)
-            case Section.BRIEFING:
-                return ()
-
     def _draw_lists(self) -> None:
-        now_ms = _now_ms()
+        moment = now_ms()
         listing = self._list
         if listing is not None:
-            listing.show(self._rows(self._section, now_ms))
+            listing.show(self._rows(self._section, moment))
             finding = self._wanted and self._section is Section.DOCUMENTS
             listing.set_title(f"{self._section}{f' with {self._wanted!r}' if finding else ''}")
         if self._base.has_class("-wide"):
             for section in (Section.ACTIVITY, Section.SESSIONS):
                 side = self._base.query_one(f"#side-{section}", Listing)
-                side.show(self._rows(section, now_ms))
+                side.show(self._rows(section, moment))
                 side.set_title(section.value)
 
     def draw_head(self) -> None:
         """Draw the lines above and below the panes."""
-        picture, status = self.picture, self.picture.status
-        looks = {Link.CONNECTED: "$text-success", Link.CONNECTING: "$text-warning"}
-        parts: list[Content | str | tuple[str, str]] = [
-            (" agent-trace ", "bold"),
-            (f" {picture.link.value} ", looks.get(picture.link, "bold $text-error")),
-        ]
-        if self._read_only:
-            parts.append((" read-only ", "$text-warning"))
-        if status is not None:
-            live = counted(status.sessions_live, "session")
-            parts.append(f" {live} live  seq {picture.seq}  {shown(status.root or status.store)}")
-        self._base.query_one("#head", Static).update(Content.assemble(*parts))
-        self._base.query_one("#said", Static).update(self._words())
-        counts = {
-            Section.DOCUMENTS: len(picture.documents),
-            Section.SESSIONS: sum(each.id != self._own_session for each in picture.sessions),
-            Section.LEASES: len(picture.leases),
-            Section.WAITING: len(picture.violations) + len(picture.drafts),
-        }
+        picture = self.picture
+        head = head_line(picture, read_only=self._read_only)
+        self._base.query_one("#head", Static).update(head)
+        self._base.query_one("#said", Static).update(words(picture, self._said))
+        found = counts(picture, self._own_session)
         for number, tab in enumerate(self._base.query(Tab), 1):
-            count = counts.get(tab.section)
+            count = found.get(tab.section)
             tab.update(f"{number} {tab.section}{f' {count}' if count else ''}")
             tab.set_class(tab.section is self._section, "-on")
-
-    def _words(self) -> Content:
-        """Return the line above the keys: the loss of the coordinator, what was done last, or what
-        a person should know."""
-        picture = self.picture
-        if picture.link is Link.LOST:
-            return Content.styled(f" {shown(picture.trouble)}", "bold $text-error")
-        if self._said:
-            return Content(f" {shown(self._said)}")
-        found = concerns(picture.status) if picture.status is not None else ()
-        texts = "; ".join(shown(each.text) for each in found)
-        return Content.styled(f" {texts}", _TONES[found[0].tone]) if found else Content("")
 
     def say(self, text: str) -> None:
         """Show a line about what was done, until something else is done."""
@@ -285,29 +210,16 @@ class View(App[None]):
 
     # ---- what is chosen --------------------------------------------------------------------------
 
-    def _subject(self) -> tuple[tuple[object, ...], object]:
-        """Return what the detail is about, and what changes when it has to be asked for anew."""
+    @property
+    def _chosen(self) -> Chosen:
         listing = self._list
         key = listing.key if listing is not None else ""
-        if self._section is Section.DOCUMENTS:
-            document = self.picture.documents.get(key)
-            version: object = document.revision if document is not None else 0
-            if self._aspect is Aspect.INFO:
-                version = self.picture.seq
-            return (self._section, key, self._aspect, self._revision), version
-        if self._section is Section.BRIEFING:
-            return (self._section,), self.picture.seq
-        if self._section is Section.SESSIONS:
-            session = self._session(key)
-            return (self._section, key), session.state if session is not None else None
-        if self._section is Section.LEASES:
-            return (self._section, key), self._lease(key)
-        return (self._section, key), None
+        return Chosen(self._section, key, self._aspect, self._revision)
 
     def _show_detail(self) -> None:
         """Ask for what is chosen, unless it is shown already."""
-        subject, version = self._subject()
-        agent = self._feed.agent
+        chosen, agent = self._chosen, self._feed.agent
+        subject, version = chosen.subject, chosen.version(self.picture)
         if agent is None or (subject, version) == (self._subject_shown, self._version_shown):
             return
         now = time.monotonic()
@@ -316,18 +228,16 @@ class View(App[None]):
             # A document that is written to all the time; the next tick asks again.
             return
         self._subject_shown, self._version_shown, self._asked_at = subject, version, now
-        listing = self._list
-        key = listing.key if listing is not None else ""
         self.run_worker(
-            self._load_detail(agent, key, afresh),
+            self._load_detail(agent, chosen, afresh),
             group="detail",
             exclusive=True,
             exit_on_error=True,
         )
 
-    async def _load_detail(self, agent: Agent, key: str, afresh: bool) -> None:
+    async def _load_detail(self, agent: Agent, chosen: Chosen, afresh: bool) -> None:
         try:
-            detail = await self._ask_detail(agent, key)
+            detail = await chosen.detail(agent, self.picture)
         except AgentTraceError as error:
             detail = Detail("", (Row((piece(error.message, Look.WARNING),)),))
             # What was lost with the coordinator is asked for when there is one.
@@ -342,46 +252,6 @@ class View(App[None]):
             self._detail.set_title(shown(detail.title))
 
         self._draw(draw)
-
-    async def _ask_detail(self, agent: Agent, key: str) -> Detail:
-        nothing = Detail("", ())
-        match self._section:
-            case Section.BRIEFING:
-                return await details.briefing_detail(agent)
-            case _ if not key:
-                return nothing
-            case Section.DOCUMENTS if self._revision:
-                return await details.revision_detail(agent, key, self._revision)
-            case Section.DOCUMENTS:
-                return await details.document_detail(agent, key, self._aspect, _now_ms())
-            case Section.ACTIVITY:
-                entry = next((each for each in self.picture.recent if entry_key(each) == key), None)
-                return nothing if entry is None else await details.entry_detail(agent, entry)
-            case Section.SESSIONS:
-                session = self._session(key)
-                if session is None:
-                    return nothing
-                held = tuple(each for each in self.picture.leases if each.session == key)
-                return await details.session_detail(agent, session, held)
-            case Section.LEASES:
-                lease = self._lease(key)
-                return nothing if lease is None else details.lease_detail(lease)
-            case Section.WAITING:
-                if self._violation(key) is not None:
-                    return await details.violation_detail(agent, key)
-                return await details.draft_detail(agent, key)
-
-    def _session(self, key: str) -> SessionInfo | None:
-        return next((each for each in self.picture.sessions if each.id == key), None)
-
-    def _lease(self, key: str) -> LeaseInfo | None:
-        return next((each for each in self.picture.leases if str(each.token) == key), None)
-
-    def _violation(self, key: str) -> ViolationInfo | None:
-        return next((each for each in self.picture.violations if each.id == key), None)
-
-    def _draft(self, key: str) -> DraftInfo | None:
-        return next((each for each in self.picture.drafts if each.id == key), None)
 
     # ---- going about -----------------------------------------------------------------------------
 
@@ -502,7 +372,8 @@ class View(App[None]):
 
     def action_accept(self) -> None:
         """Apply the refused write, or accept the draft, that is chosen."""
-        violation, draft = self._waiting()
+        chosen = self._chosen
+        violation, draft = chosen.violation(self.picture), chosen.draft(self.picture)
         if violation is not None:
             self._decide(lambda agent: decisions.apply_violation(agent, violation))
         elif draft is not None:
@@ -510,29 +381,23 @@ class View(App[None]):
 
     def action_discard(self) -> None:
         """Discard the refused write, or the draft, that is chosen."""
-        violation, draft = self._waiting()
+        chosen = self._chosen
+        violation, draft = chosen.violation(self.picture), chosen.draft(self.picture)
         if violation is not None:
             self._decide(lambda agent: decisions.discard_violation(agent, violation))
         elif draft is not None:
             self._decide(lambda agent: decisions.discard_draft(agent, draft))
 
-    def _waiting(self) -> tuple[ViolationInfo | None, DraftInfo | None]:
-        listing = self._list
-        key = listing.key if listing is not None else ""
-        return self._violation(key), self._draft(key)
-
     def action_evict(self) -> None:
         """End the session that is chosen."""
-        listing = self._list
-        session = self._session(listing.key) if listing is not None else None
+        session = self._chosen.session(self.picture)
         if session is not None:
             self._decide(lambda agent: decisions.evict(agent, session))
 
     def action_unlock(self) -> None:
         """Unlock the document that is chosen."""
-        listing = self._list
-        if listing is not None and listing.key:
-            path = listing.key
+        path = self._chosen.key
+        if path:
             self._decide(lambda agent: decisions.unlock(agent, path))
 
     def _decide(self, make: Callable[[Agent], Awaitable[Decision]]) -> None:
@@ -558,7 +423,3 @@ class View(App[None]):
             said = error.message
         self._feed.refresh()
         self.say(said)
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
