@@ -267,13 +267,19 @@ def test_passes_end_and_can_not_be_made_up() -> None:
 # ---- deciding -----------------------------------------------------------------------------------
 
 
-def refused_write(root: Path, name: str) -> str:
+def seen_in(page: str) -> str:
+    """Return the revision that the forms of a page are about."""
+    (seen,) = set(re.findall(r'name="seen" value="(\d+)"', page))
+    return str(seen)
+
+
+def refused_write(root: Path, name: str, before: str = "") -> str:
     """Have an agent try to change a reference document, and return the violation's id."""
     path = f"refs/{name}.md"
     with connect_sync(root, user="ada") as ada:
-        ada.write(path, "old\n", type="reference")
+        ada.write(path, f"{before}old\n", type="reference")
         with connect_sync(root, agent=name) as agent, pytest.raises(Exception, match="reference"):
-            agent.write(path, "new\n")
+            agent.write(path, f"{before}new\n")
         return ada.violations()[0].id
 
 
@@ -283,7 +289,7 @@ def test_a_decision_needs_its_box_ticked_and_a_form_of_this_browser(
     id = refused_write(root, "careless")
     page = client.get(f"/violation?id={id}").text
     assert 'class="text old"' in page
-    form = {"id": id, "sure": "yes", "mark": mark_of(page)}
+    form = {"id": id, "sure": "yes", "mark": mark_of(page), "seen": seen_in(page)}
     origin = {"Origin": BASE}
     decide = "/violation/apply"
     assert client.post(decide, data=form).status_code == 403
@@ -309,6 +315,33 @@ def test_a_decision_needs_its_box_ticked_and_a_form_of_this_browser(
     assert client.post(decide, data=form, headers=origin).status_code == 404
 
 
+def test_a_refused_write_is_applied_to_what_was_seen_or_not_at_all(
+    root: Path, client: TestClient
+) -> None:
+    id, path, origin = refused_write(root, "late", "one\n\n\n"), "refs/late.md", {"Origin": BASE}
+
+    def form(page: str) -> dict[str, str]:
+        return {"id": id, "sure": "yes", "mark": mark_of(page), "seen": seen_in(page)}
+
+    before = client.get(f"/violation?id={id}").text
+    assert "It was written for revision" not in before
+    with connect_sync(root, user="ada") as ada:
+        ada.edit(path, "one", "ONE")
+        answer = client.post("/violation/apply", data=form(before), headers=origin)
+        assert (answer.status_code, "revision 2, not 1" in answer.text) == (409, True)
+        assert ada.read(path).revision == 2
+        # Looked at again, it says so, and is joined with what has changed.
+        page = client.get(f"/violation?id={id}").text
+        assert "written for revision 1, and the document is at 2" in page
+        for wrong in ("", "-1", "x", "9" * 30):
+            answer = client.post(
+                "/violation/apply", data=form(page) | {"seen": wrong}, headers=origin
+            )
+            assert answer.status_code == 400
+        assert client.post("/violation/apply", data=form(page), headers=origin).status_code == 303
+        assert ada.read(path).text == "ONE\n\n\nnew\n"
+
+
 def test_a_refused_text_and_a_draft_are_thrown_away(root: Path, client: TestClient) -> None:
     id = refused_write(root, "hasty")
     origin = {"Origin": BASE}
@@ -332,8 +365,11 @@ def test_a_draft_that_merges_is_accepted(root: Path, client: TestClient) -> None
             ada.write("two.md", "one\n\n\nTWO\n", if_revision=1)
         draft = ada.drafts()[0].id
     page = client.get(f"/draft?id={draft}").text
-    form = {"id": draft, "sure": "yes", "mark": mark_of(page)}
-    done = client.post("/draft/accept", data=form, headers={"Origin": BASE})
+    form = {"id": draft, "sure": "yes", "mark": mark_of(page), "seen": seen_in(page)}
+    origin = {"Origin": BASE}
+    outdated = client.post("/draft/accept", data=form | {"seen": "1"}, headers=origin)
+    assert (outdated.status_code, "nothing was done" in outdated.text) == (409, True)
+    done = client.post("/draft/accept", data=form, headers=origin)
     assert done.status_code == 303
     with connect_sync(root, user="ada") as ada:
         assert ada.read("two.md").text == "ONE\n\n\nTWO\n"
@@ -354,7 +390,10 @@ def test_a_read_only_view_decides_nothing(root: Path) -> None:
         assert ada.violations()[0].id == id
 
 
-def test_without_a_coordinator_a_page_says_so(tmp_path: Path) -> None:
+def test_without_a_coordinator_a_page_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent_trace.views.web.link.PATIENCE_SECONDS", 0.5)
     with running(tmp_path) as coordinator:
         coordinator.end()
         settings = Settings(

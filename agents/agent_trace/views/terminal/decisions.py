@@ -12,8 +12,9 @@ from typing import Final
 
 from agent_trace.client import Agent
 from agent_trace.results import Transaction
+from agent_trace.views.seen import accept_seen, apply_seen, revision_now
 from agent_trace.wording import counted
-from agent_trace_protocol import DraftInfo, Permit, SessionInfo, ViolationInfo
+from agent_trace_protocol import DraftInfo, Durability, Permit, SessionInfo, ViolationInfo
 
 __all__ = [
     "Decision",
@@ -60,10 +61,17 @@ async def apply_violation(agent: Agent, about: ViolationInfo) -> Decision:
         else ""
     )
 
-    async def carry_out(typed: str) -> str:
-        return _made(await agent.apply_violation(about.id, durability="git", confirm=confirm))
+    seen = await revision_now(agent, about.path)
 
-    question = f"Apply {about.id}: {about.action.value} {about.path}, as {about.author} tried?"
+    async def carry_out(typed: str) -> str:
+        made = await apply_seen(agent, about.id, seen, durability=Durability.GIT, confirm=confirm)
+        return _made(made)
+
+    now = f"at revision {seen} now" if seen else "not there now"
+    question = (
+        f"Apply {about.id}: {about.action.value} {about.path}, as {about.author} tried? "
+        f"The document is {now}; if that changes before your yes, nothing is done."
+    )
     return Decision(question + override, carry_out)
 
 
@@ -85,7 +93,8 @@ async def accept_draft(agent: Agent, about: DraftInfo) -> Decision:
     """Write a draft."""
 
     async def carry_out(typed: str) -> str:
-        return _made(await agent.accept(about.id, durability="git"))
+        made = await accept_seen(agent, about.id, about.current, durability=Durability.GIT)
+        return _made(made)
 
     question = (
         f"Accept {about.id}: what {about.author} wrote for {about.path}@{about.base_revision}, "

@@ -1,7 +1,8 @@
 """What a person decides in the browser: refused writes and drafts, kept or thrown away.
 
 Each decision is a form of its own with a box that says what will be done; without the box ticked
-nothing is. Whether it is allowed is for the coordinator to say.
+nothing is. What is applied or accepted is bound to the revision that the page showed. Whether it is
+allowed is for the coordinator to say.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from agent_trace.views.seen import accept_seen, apply_seen
 from agent_trace_protocol import InvalidRequest, TooLarge
 
 from .guard import form_of
@@ -46,8 +48,10 @@ class Deciding:
         form = await _sure(request)
         agent = await self._link.agent()
         with anyio.fail_after(ANSWER_SECONDS_MAX):
-            made = await agent.apply_violation(
+            made = await apply_seen(
+                agent,
                 form.get("id", ""),
+                _revision(form),
                 message=form.get("message", ""),
                 confirm=form.get("override") == "yes",
             )
@@ -66,7 +70,9 @@ class Deciding:
         form = await _sure(request)
         agent = await self._link.agent()
         with anyio.fail_after(ANSWER_SECONDS_MAX):
-            made = await agent.accept(form.get("id", ""), message=form.get("message", ""))
+            made = await accept_seen(
+                agent, form.get("id", ""), _revision(form), message=form.get("message", "")
+            )
         return _seen(href("/drafts", done=f"accepted as {made}"))
 
     async def discard_draft(self, request: Request) -> Response:
@@ -90,6 +96,18 @@ async def _sure(request: Request) -> dict[str, str]:
     if form.get("sure") != "yes":
         raise InvalidRequest("nothing was done: tick the box that says what it does, then send it")
     return form
+
+
+def _revision(form: dict[str, str]) -> int:
+    """Return the revision that the form's page showed.
+
+    Raises:
+        InvalidRequest: it says none.
+    """
+    text = form.get("seen", "")
+    if not (text.isascii() and text.isdigit() and len(text) < 19):
+        raise InvalidRequest("nothing was done: the form does not say which revision it is about")
+    return int(text)
 
 
 def _seen(address: str) -> Response:

@@ -18,6 +18,7 @@ from agent_trace.client import Agent
 from agent_trace.moments import Moment
 from agent_trace.views.lanes import Timeline, timeline
 from agent_trace.views.model import activity, by_type, now_of
+from agent_trace.views.seen import revision_now
 from agent_trace.views.sidebyside import side_by_side
 from agent_trace_protocol import (
     Action,
@@ -335,10 +336,14 @@ class Pages:
         """One refused write, and what applying it would change."""
         agent = await self._link.agent()
         with anyio.fail_after(ANSWER_SECONDS_MAX):
-            report = await agent.violation(_text(request, "id"))
+            # First: what changes meanwhile makes the decision outdated, not the page untrue.
+            waiting = (await agent.violation(_text(request, "id"))).violation
+            seen = await revision_now(agent, waiting.path)
+            report = await agent.violation(waiting.id)
             rows = await anyio.to_thread.run_sync(partial(side_by_side, report.diff))
         texts = [(each, _window(each.content, 1)) for each in report.texts]
-        values = {"report": report, "rows": rows, "texts": texts}
+        base = report.texts[0].base_revision if report.texts else seen
+        values = {"report": report, "rows": rows, "texts": texts, "seen": seen, "base": base}
         return self._renderer.page(request, "violation.html", values)
 
     async def drafts(self, request: Request) -> Response:
