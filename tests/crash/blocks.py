@@ -52,7 +52,8 @@ __all__ = ["BlockFigures", "run_blocks"]
 RECORD_SHARE: Final = 0.2
 """Of the time: how long the load that is recorded goes on."""
 
-RECORD_SECONDS_MAX: Final = 15.0
+RECORD_SECONDS_MAX: Final = 6.0
+"""What is recorded stays small, because every state of it is looked at as a whole."""
 
 ROUND_SECONDS: Final = 120.0
 """After this long something new is recorded."""

@@ -1,7 +1,8 @@
 """The long form: `PYTHONPATH=tests python -m simulation --seeds 100000 --start 0`.
 
 Prints how far it got and how fast, each failing seed with the command that repeats it, and ends
-with 1 if there was one.
+with 1 if there was one. `--shrink SEED` makes a failing seed's world smaller while it fails in the
+same way, and tells step by step what happens in what is left of it.
 """
 
 from __future__ import annotations
@@ -9,12 +10,21 @@ from __future__ import annotations
 import argparse
 import logging
 import math
+import shlex
 import sys
 import time
 import traceback
 from collections.abc import Iterator
+from contextlib import ExitStack
 from itertools import count, islice
 
+import msgspec
+
+from mutants.catalogue import MUTANTS
+from mutants.plant import planted
+
+from .reduction import Reduction
+from .shrink import shrink, tell
 from .world import Report, command_for, simulate
 
 PROGRESS_SECONDS = 10.0
@@ -66,9 +76,55 @@ def main() -> int:
     parser.add_argument("--start", type=int, default=0, help="the first seed")
     parser.add_argument("--failures", type=int, default=10, help="stop after so many")
     parser.add_argument("--digests", action="store_true", help="print what each seed came to")
+    parser.add_argument("--shrink", type=int, metavar="SEED", help="make a failing world smaller")
+    parser.add_argument(
+        "--shrink-seconds", type=float, default=120.0, help="how long that may take"
+    )
+    parser.add_argument("--reduced", metavar="JSON", help="tell of --start as --shrink left it")
+    parser.add_argument(
+        "--mutant", choices=[mutant.name for mutant in MUTANTS], help="plant a bug first"
+    )
     arguments = parser.parse_args()
     # The product logs every full disk and every failed git, and here they are meant to fail.
     logging.disable(logging.CRITICAL)
+    with ExitStack() as stack:
+        for mutant in MUTANTS:
+            if mutant.name == arguments.mutant:
+                stack.enter_context(planted(mutant))
+        if arguments.shrink is not None:
+            return shrink_and_tell(arguments.shrink, arguments.shrink_seconds, arguments.mutant)
+        if arguments.reduced is not None:
+            reduction = msgspec.json.decode(arguments.reduced, type=Reduction)
+            return tell(arguments.start, reduction, sys.stdout.write)
+        return run(arguments)
+
+
+def shrink_and_tell(seed: int, seconds: float, mutant: str | None) -> int:
+    """Make a failing world smaller and tell what happens in it; 0 if it does not fail."""
+
+    def told(line: str) -> None:
+        sys.stderr.write(line)
+        sys.stderr.flush()
+
+    end = time.monotonic() + seconds
+    found = shrink(seed, lambda: time.monotonic() < end, told)
+    if found is None:
+        sys.stdout.write(f"seed {seed} does not fail\n")
+        return 0
+    reduction, failure = found
+    sys.stdout.write(f"left of seed {seed}: {failure}\n\n")
+    tell(seed, reduction, sys.stdout.write)
+    encoded = msgspec.json.encode(reduction).decode()
+    planting = f" --mutant {shlex.quote(mutant)}" if mutant else ""
+    sys.stdout.write(
+        f"\nagain: PYTHONPATH=tests python -m simulation --start {seed}{planting} "
+        f"--reduced {shlex.quote(encoded)}\n"
+    )
+    return 1
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Live through many seeds; return 1 if one failed."""
     totals = Totals()
     shown_at = totals.started
     seeds: Iterator[int] = count(arguments.start)

@@ -6,6 +6,7 @@ absent in most seeds, and strong where they are present.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from random import Random
@@ -15,17 +16,23 @@ from unittest.mock import patch
 from agent_trace_coordinator.core.records import Entry
 from agent_trace_coordinator.server import journal_stage, lookup, runtime
 
+from .reduction import TROUBLE_SECONDS, WHOLE, Reduction
 from .stages import commit_id
 
-__all__ = ["FaultPlan", "small_limits"]
+__all__ = ["FAULTS", "FaultPlan", "small_limits"]
 
-TROUBLE_SECONDS: Final = 40.0
-"""How long faults go on before everything heals."""
+FAULTS: Final = (
+    *("loss", "duplication", "slow_start", "sync_failure", "git_failure"),
+    *("crash_seconds", "kill_seconds", "pause_seconds", "client_pause_seconds"),
+    *("client_restart_seconds", "partition_seconds", "full_seconds", "wall_seconds"),
+    "person_seconds",
+)
+"""The attributes of a mix that are 0 in a world in which that does not happen."""
 
 
 @contextmanager
-def small_limits(random: Random) -> Generator[None]:
-    """Let some seeds live with limits so small that they are met."""
+def small_limits(random: Random, *, calm: bool = False) -> Generator[None]:
+    """Let some seeds live with limits so small that they are met, unless `calm`."""
     with ExitStack() as stack:
         for module, name, small in (
             (journal_stage, "BATCH_RECORDS_MAX", random.choice((1, 2, 5))),
@@ -33,7 +40,7 @@ def small_limits(random: Random) -> Generator[None]:
             (lookup, "CACHE_BYTES_MAX", random.choice((0, 100))),
         ):
             assert name in vars(module)
-            if random.random() < 0.15:
+            if random.random() < 0.15 and not calm:
                 stack.enter_context(patch.dict(vars(module), {name: small}))
         yield
 
@@ -41,8 +48,12 @@ def small_limits(random: Random) -> Generator[None]:
 class FaultPlan:
     """One seed's mix."""
 
-    def __init__(self, random: Random) -> None:
+    def __init__(self, random: Random, reduction: Reduction = WHOLE) -> None:
         self._random = random
+        self._spared = reduction.spared
+        self.trouble_seconds = min(TROUBLE_SECONDS, reduction.trouble_seconds)
+        self.happened: Counter[str] = Counter()
+        """How often each kind of fault was due."""
 
         def sometimes(share: float, value: float) -> float:
             return value if random.random() < share else 0.0
@@ -65,6 +76,14 @@ class FaultPlan:
         self.full_seconds = sometimes(0.3, random.uniform(4.0, 15.0))
         self.wall_seconds = sometimes(0.3, random.uniform(1.0, 10.0))
         self.person_seconds = sometimes(0.5, random.uniform(0.5, 6.0))
+        for name in FAULTS:
+            if name in reduction.calm:
+                setattr(self, name, 0.0)
+
+    @property
+    def active(self) -> list[str]:
+        """The faults of this mix."""
+        return [name for name in FAULTS if getattr(self, name)]
 
     def sync_fails(self) -> bool:
         """Whether this batch's sync fails."""
@@ -84,18 +103,24 @@ class FaultPlan:
 
     def repeat(
         self,
-        mean_seconds: float,
+        name: str,
         after: Callable[[float, Callable[[], None]], None],
         now: Callable[[], float],
         action: Callable[[], None],
     ) -> None:
-        """Let `action` happen again and again until the trouble is over."""
+        """Let `action` happen again and again until the trouble is over.
+
+        `name` is that of the attribute with the mean time between two.
+        """
+        mean_seconds: float = getattr(self, name)
         if mean_seconds <= 0:
             return
 
         def happen() -> None:
-            if now() < TROUBLE_SECONDS:
-                action()
+            if now() < self.trouble_seconds:
+                self.happened[name] += 1
+                if (name, self.happened[name]) not in self._spared:
+                    action()
                 after(self._random.expovariate(1 / mean_seconds), happen)
 
         after(self._random.expovariate(1 / mean_seconds), happen)

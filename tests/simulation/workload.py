@@ -7,7 +7,7 @@ again with the same numbers.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
 from random import Random
@@ -125,8 +125,10 @@ class Client:
         watcher: Watcher,
         board: list[str],
         own: Profile,
+        idle: Collection[int] = (),
     ) -> None:
-        """`board` is where all agents write down the drafts they were offered."""
+        """`board` is where all agents write down the drafts they were offered; of its tasks, the
+        client does not begin those whose numbers are in `idle`."""
         self._timeline = timeline
         self._network = network
         self._random = random
@@ -134,6 +136,7 @@ class Client:
         self._board = board
         self.profile = own
         self._left = own.tasks
+        self._idle = idle
         self._known: dict[str, int] = {}
         """The revision of each document that this agent saw last."""
         self._lines: list[bytes] = []
@@ -146,6 +149,11 @@ class Client:
         self._begin_session()
 
     # -- the session -----------------------------------------------------------------------
+
+    @property
+    def drawn_count(self) -> int:
+        """How many of its tasks it has come to."""
+        return self.profile.tasks - self._left
 
     @property
     def done(self) -> bool:
@@ -334,7 +342,9 @@ class Client:
     def _think(self) -> None:
         if self._left > 0 and len(self._tasks) < self.profile.in_flight:
             self._left -= 1
-            self._advance(self._draw_task(), None)
+            task = self._draw_task()
+            if self.drawn_count not in self._idle:
+                self._advance(task, None)
         pause = self._random.expovariate(1 / self.profile.think_seconds)
         self._soon(pause, self._think)
 

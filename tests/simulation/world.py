@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from random import Random
 from typing import Final
 
@@ -13,15 +16,19 @@ from .checker import Checker, Violation
 from .clock import SimulatedClock, Timeline
 from .coordinator import Coordinator
 from .disk import FOREIGN_FILES, Disk
-from .faults import TROUBLE_SECONDS, FaultPlan, small_limits
+from .faults import FaultPlan, small_limits
 from .network import Network
 from .person import Person
+from .reduction import LIMITS, WHOLE, Reduction
+from .telling import TOLD, Telling, TellingChecker, TellingDisk
 from .workload import Client, Profile
 
-__all__ = ["Report", "World", "command_for", "simulate"]
+__all__ = ["Report", "World", "command_for", "living_in", "simulate"]
 
 RECOVERY_SECONDS_MAX: Final = 400.0
 """Once everything has healed, whatever was begun has to be finished within this time."""
+
+_SALTED: Final = frozenset({"timeline", "network", "coordinator"})
 
 RULES: Final = Rules(document_bytes_max=4096, grace_seconds_cli=60.0)
 
@@ -61,25 +68,35 @@ class Report:
 class World:
     """Everything that a seed decides."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(
+        self, seed: int, reduction: Reduction = WHOLE, tell: Telling | None = None
+    ) -> None:
+        """`tell` is told what happens, for a person to read."""
         self.seed = seed
 
         def stream(name: str) -> Random:
             # One stream each, so that a change of one part leaves what others draw as it was.
-            return Random(f"{seed}:{name}")
+            salted = reduction.salt and name in _SALTED
+            return Random(f"{seed}:{name}" + (f":{reduction.salt}" if salted else ""))
 
         self._random = stream("world")
         self.timeline = Timeline(stream("timeline"))
         self.clock = SimulatedClock(self.timeline)
-        self.faults = FaultPlan(stream("faults"))
+        self.faults = FaultPlan(stream("faults"), reduction)
         generated = stream("generated")
         rules = replace(
             RULES,
             leases_enforced=stream("leases").random() < 0.3,
             generated=generated.random() < 0.3,
         )
-        self.disk = Disk(rules)
-        self.checker = Checker(rules, dict(FOREIGN_FILES))
+        self._tell = tell
+        if tell is None:
+            self.disk = Disk(rules)
+            self.checker = Checker(rules, dict(FOREIGN_FILES))
+        else:
+            tell.timeline = self.timeline
+            self.disk = TellingDisk(rules, tell)
+            self.checker = TellingChecker(rules, dict(FOREIGN_FILES), tell)
         self.checker.git_failed = self.faults.git_failure > 0
         self.network = Network(self.timeline, self.faults, stream("network"))
         self.coordinator = Coordinator(
@@ -96,6 +113,7 @@ class World:
         self.network.life = lambda: self.coordinator.life
         self.coordinator.start()
         cast = [each for each in _CASTS if self._random.random() < 0.8] or list(_CASTS[:2])
+        self.cast_count = len(cast)
         board: list[str] = []
         self.clients = [
             Client(
@@ -105,20 +123,27 @@ class World:
                 self.checker,
                 board,
                 profile,
+                {number for client, number in reduction.idle if client == index},
             )
             for index, profile in enumerate(cast)
+            if index not in reduction.without
         ]
         self.person = Person(
             self.disk,
             stream("person"),
             lambda: sorted(each.path for each in self.checker.model.last.live()),
-            self.checker.files.edited,
+            self._edited,
         )
         self._plan_faults()
 
     def _reply(self, peer: bytes, envelope: bytes, body: bytes) -> None:
         self.checker.on_reply(peer, (envelope, body), self.timeline.now)
         self.network.answer(peer, envelope, body)
+
+    def _edited(self, path: str, content: bytes | None) -> None:
+        self.checker.files.edited(path, content)
+        if self._tell is not None:
+            self._tell("a person", "removes" if content is None else "saves", path)
 
     def _plan_faults(self) -> None:
         faults, draw = self.faults, self._random
@@ -148,18 +173,24 @@ class World:
         def pause_client() -> None:
             draw.choice(self.clients).pause(draw.choice((1.0, 9.0, 14.0, 50.0)))
 
-        for mean, action in (
-            (faults.crash_seconds, coordinator.crash),
-            (faults.kill_seconds, coordinator.kill_within_next_step),
-            (faults.pause_seconds, pause),
-            (faults.client_pause_seconds, pause_client),
-            (faults.client_restart_seconds, lambda: draw.choice(self.clients).restart()),
-            (faults.partition_seconds, cut),
-            (faults.full_seconds, fill),
-            (faults.wall_seconds, step_wall),
-            (faults.person_seconds, self.person.edit),
-        ):
-            faults.repeat(mean, after, now, action)
+        actions = {
+            "crash_seconds": coordinator.crash,
+            "kill_seconds": coordinator.kill_within_next_step,
+            "pause_seconds": pause,
+            "client_pause_seconds": pause_client,
+            "client_restart_seconds": lambda: draw.choice(self.clients).restart(),
+            "partition_seconds": cut,
+            "full_seconds": fill,
+            "wall_seconds": step_wall,
+            "person_seconds": self.person.edit,
+        }
+        for name, action in actions.items():
+            faults.repeat(name, after, now, partial(self._befall, name, action))
+
+    def _befall(self, name: str, action: Callable[[], None]) -> None:
+        if self._tell is not None:
+            self._tell("fault", TOLD[name], "")
+        action()
 
     def run(self) -> Report:
         """Live through the trouble, heal, and see that everything comes to its end.
@@ -168,7 +199,7 @@ class World:
             AssertionError: a promise is broken, or something never ends.
         """
         timeline = self.timeline
-        timeline.run(lambda: False, TROUBLE_SECONDS)
+        timeline.run(lambda: False, self.faults.trouble_seconds)
         self.faults.heal()
         deadline = timeline.now + RECOVERY_SECONDS_MAX
         if not timeline.run(self._finished, deadline):
@@ -209,5 +240,14 @@ def command_for(seed: int) -> str:
 
 def simulate(seed: int) -> Report:
     """Live through one seed's world."""
-    with small_limits(Random(f"{seed}:limits")):
-        return World(seed).run()
+    with living_in(seed) as world:
+        return world.run()
+
+
+@contextmanager
+def living_in(
+    seed: int, reduction: Reduction = WHOLE, tell: Telling | None = None
+) -> Generator[World]:
+    """Make a seed's world, or what is left of it, under the limits that it draws."""
+    with small_limits(Random(f"{seed}:limits"), calm=LIMITS in reduction.calm):
+        yield World(seed, reduction, tell)
