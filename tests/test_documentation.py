@@ -17,6 +17,7 @@ import json
 import os
 import re
 import select
+import shlex
 import signal
 import subprocess
 import sys
@@ -26,7 +27,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import click
 import pytest
+
+from agent_trace.cli.main import cli
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 DOCUMENTS: Final = (
@@ -200,6 +204,47 @@ def test_the_commands_of_a_document_do_what_it_shows(document: Path) -> None:
         if not matches(shown, printed):
             difference = difflib.unified_diff(shown, printed, "shown", "printed", lineterm="")
             pytest.fail(place + "\n".join(difference), pytrace=False)
+
+
+SHOWN: Final = re.compile(r"^(?:[A-Z_]+=\S+ )*agent-trace (.*?)(?:\s+#.*)?$", re.MULTILINE)
+"""A line of a block that is not run, if it is a command of ours."""
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+def test_commands_that_are_only_shown_can_be_given(document: Path) -> None:
+    wrong: list[str] = []
+    for block in _FENCE.finditer(document.read_text(encoding="utf-8")):
+        if block[1] in ("", "sh") and not document.name.startswith("reference-"):
+            wrong += [line for line in SHOWN.findall(block[2]) if not is_understood(line)]
+    assert wrong == []
+
+
+def is_understood(line: str) -> bool:
+    """Return whether a command line of ours has a command and options that exist."""
+    words = list(shlex.shlex(line, posix=True, punctuation_chars=True))
+    end = next((at for at, word in enumerate(words) if word[0] in "|&;<>"), len(words))
+    # Up to the first pipe; of a line without one, the words as a shell has them.
+    left = words[:end] if end < len(words) else shlex.split(line)
+    command: click.Command = cli
+    context = click.Context(cli)
+    try:
+        while True:
+            _, left, _ = command.make_parser(context).parse_args(left)
+            if not isinstance(command, click.Group) or not left:
+                return True
+            _, found, left = command.resolve_command(context, left)
+            assert found is not None
+            command, context = found, click.Context(found, context)
+    except click.UsageError:
+        return False
+
+
+def test_a_command_that_does_not_exist_is_not_understood() -> None:
+    assert is_understood("log plan.md --limit 3 | head")
+    assert is_understood("keys add planner --address tcp://HOST:7117")
+    assert not is_understood("lgo plan.md")
+    assert not is_understood("keys ad planner")
+    assert not is_understood("log --no-such-option")
 
 
 # ---- names and links -------------------------------------------------------------------------

@@ -359,3 +359,21 @@ def test_the_script_of_bash_completes_commands() -> None:
     }
     result = CliRunner(env=environment).invoke(cli, prog_name="agent-trace")
     assert result.stdout == "plain,status\n"
+
+
+@pytest.mark.parametrize(
+    ("shell", "says"),
+    [
+        ("zsh", "plain\nstatus\nShow how the coordinator and the store are.\n"),
+        ("fish", "plain,status\tShow how the coordinator and the store are.\n"),
+    ],
+)
+def test_the_scripts_of_other_shells_show_what_a_command_is_for(shell: str, says: str) -> None:
+    environment = {
+        **os.environ,
+        "COMP_WORDS": "agent-trace sta",
+        "COMP_CWORD": "1" if shell == "zsh" else "sta",
+        "_AGENT_TRACE_COMPLETE": f"{shell}_complete",
+    }
+    result = CliRunner(env=environment).invoke(cli, prog_name="agent-trace")
+    assert result.stdout == says

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from time import monotonic
 from typing import Final
 
@@ -48,16 +49,14 @@ BATCHES_MAX: Final = 10_000
 """Batches whose way to git is timed; while git is farther behind, the oldest are not."""
 
 
+@dataclass(frozen=True, slots=True)
 class Start:
     """What the last start of the coordinator took."""
 
-    __slots__ = ("replayed", "seconds")
-
-    def __init__(self, seconds: float, replayed: int) -> None:
-        self.seconds = seconds
-        """From the lock to the first request."""
-        self.replayed = replayed
-        """Operations that git lacked and was given again."""
+    seconds: float
+    """From the lock to the first request."""
+    replayed: int
+    """Operations that git lacked and was given again."""
 
 
 class Metrics(Collector):
