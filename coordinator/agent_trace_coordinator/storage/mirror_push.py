@@ -44,8 +44,13 @@ _SETTINGS: Final = {
     "http.followRedirects": "false",
 }
 
-# How a person's keys are found; nothing of it is kept.
-_INHERITED: Final = ("HOME", "SSH_AUTH_SOCK")
+# How a person's keys are found, whose certificates are believed, and what stands before the network;
+# nothing of it is kept.
+_INHERITED: Final = (
+    *("HOME", "SSH_AUTH_SOCK"),
+    *("GIT_SSL_CAINFO", "GIT_SSL_CAPATH", "SSL_CERT_FILE", "SSL_CERT_DIR"),
+    *("https_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY"),
+)
 
 
 def check_address(address: str) -> str:
