@@ -8,7 +8,15 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Coroutine, Generator, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    Callable,
+    Coroutine,
+    Generator,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import contextmanager
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -38,6 +46,30 @@ def _blocking(
     @functools.wraps(method)
     def call(agent: SyncAgent, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
         return agent.call(functools.partial(method, agent.asynchronous, *args, **kwargs))
+
+    return call
+
+
+def _yielding(
+    method: Callable[Concatenate[Agent, _P], AsyncGenerator[_R, None]],
+) -> Callable[Concatenate[SyncAgent, _P], Generator[_R, None, None]]:
+    """Return the blocking form of a method that yields; each item is one call."""
+
+    @functools.wraps(method)
+    def call(agent: SyncAgent, /, *args: _P.args, **kwargs: _P.kwargs) -> Generator[_R, None, None]:
+        found = method(agent.asynchronous, *args, **kwargs)
+
+        async def following() -> tuple[_R, ...]:
+            # In a tuple, so that no value can be taken for the end.
+            async for item in found:
+                return (item,)
+            return ()
+
+        try:
+            while item := agent.call(following):
+                yield item[0]
+        finally:
+            agent.call(found.aclose)
 
     return call
 
@@ -131,6 +163,7 @@ class SyncAgent:
     transact = _blocking(Agent.transact)
     read = _blocking(Agent.read)
     document_page = _blocking(Agent.document_page)
+    documents = _yielding(Agent.documents)
     list = _blocking(Agent.list)
     info = _blocking(Agent.info)
     tag = _blocking(Agent.tag)
@@ -141,8 +174,10 @@ class SyncAgent:
     log = _blocking(Agent.log)
     diff = _blocking(Agent.diff)
     blame = _blocking(Agent.blame)
+    snapshot_pages = _yielding(Agent.snapshot_pages)
     snapshot = _blocking(Agent.snapshot)
     trace_page = _blocking(Agent.trace_page)
+    trace_pages = _yielding(Agent.trace_pages)
     scan = _blocking(Agent.scan)
     export = _blocking(Agent.export)
     export_json = _blocking(Agent.export_json)

@@ -37,7 +37,7 @@ class Progress:
             return
         self._last = (what, full)
         bar = "#" * full + "-" * (BAR_CHARACTERS - full)
-        click.echo(f"\r\x1b[K{what}  [{bar}]  {done}/{of}", nl=False, err=True)
+        click.echo(f"\r\x1b[K{printable(what)}  [{bar}]  {done}/{of}", nl=False, err=True)
 
     def clear(self) -> None:
         """Take the line away."""
@@ -359,7 +359,8 @@ def mirror_push(due: bool, store: Path | None, as_json: bool) -> None:
         from .repair.mirrors import push_all  # noqa: PLC0415 - slow to import
         from .storage.store import Store  # noqa: PLC0415
 
-        states = push_all(Store(_named(store).resolve()), now=not due)
+        states = push_all(Store(_named(store).resolve()), now=not due, tell=progress)
+        progress.clear()
         if as_json:
             _print_json(states)
         else:

@@ -55,3 +55,7 @@ def test_the_twin_has_every_method_with_its_signature_and_documentation() -> Non
         assert twin.__doc__ == method.__doc__, name
         assert inspect.signature(twin) == inspect.signature(method), name
         assert not inspect.iscoroutinefunction(twin), name
+    for name, method in inspect.getmembers(Agent, inspect.isasyncgenfunction):
+        twin = getattr(SyncAgent, name)
+        assert list(inspect.signature(twin).parameters) == [*inspect.signature(method).parameters]
+        assert not inspect.isasyncgenfunction(twin), name

@@ -10,7 +10,7 @@ import pytest
 
 from agent_trace import sync_upkeep, upkeep
 from agent_trace_coordinator.repair.examine import is_served, look
-from agent_trace_coordinator.storage.store import Store
+from agent_trace_coordinator.storage.store import Store, create_store
 from agent_trace_protocol import Durability, Put
 from support.coordinator import Peer, running
 
@@ -48,35 +48,35 @@ def test_a_store_that_is_written_meanwhile_is_examined_without_a_false_alarm(
     assert not is_served(store)
 
 
-async def test_a_program_can_do_what_the_command_line_can(tmp_path: Path) -> None:
+def test_a_program_can_do_what_the_command_line_can(tmp_path: Path) -> None:
+    # By the blocking twin, whose functions are made from the others.
+    upkeep = sync_upkeep
     root = tmp_path / "store"
     with running(root) as coordinator, Peer(coordinator.endpoint).opened() as peer:
         peer.do(Put("a.md", b"one\n"), durability=Durability.GIT)
-        assert (await upkeep.back_up(root, tmp_path / "backup")).operations == 2
+        assert upkeep.back_up(root, tmp_path / "backup").operations == 2
         with pytest.raises(upkeep.UpkeepFailed, match="another coordinator"):
-            await upkeep.repair(root)
+            upkeep.repair(root)
     copy = tmp_path / "copy"
-    await upkeep.restore_backup(tmp_path / "backup", copy)
+    upkeep.restore_backup(tmp_path / "backup", copy)
     with pytest.raises(upkeep.UpkeepFailed, match="is not empty"):
-        await upkeep.restore_backup(tmp_path / "backup", copy)
-    assert (await upkeep.doctor(copy)).healthy
+        upkeep.restore_backup(tmp_path / "backup", copy)
+    assert upkeep.doctor(copy).healthy
     (copy / ".agent-trace" / "state.db").unlink()
-    assert not (await upkeep.repair(copy, dry_run=True)).changed
-    assert (await upkeep.repair(copy)).healthy
+    assert not upkeep.repair(copy, dry_run=True).changed
+    assert upkeep.repair(copy).healthy
     with pytest.raises(upkeep.UpkeepFailed, match="can be no mirror|can not be a mirror"):
-        await upkeep.add_mirror(copy, "--force")
+        upkeep.add_mirror(copy, "--force")
     url = f"file://{tmp_path / 'absent.git'}"
-    assert [each.url for each in await upkeep.add_mirror(copy, url)] == [url]
-    assert (await upkeep.push_mirrors(copy))[0].failure
-    assert (await upkeep.mirrors(copy))[0].seq == 0
-    assert await upkeep.remove_mirror(copy, url) == []
+    assert [each.url for each in upkeep.add_mirror(copy, url)] == [url]
+    assert upkeep.push_mirrors(copy)[0].failure
+    assert upkeep.mirrors(copy)[0].seq == 0
+    assert upkeep.remove_mirror(copy, url) == []
 
 
-def test_the_blocking_twin_has_the_same_functions(tmp_path: Path) -> None:
+async def test_on_every_event_loop(tmp_path: Path) -> None:
     assert sync_upkeep.__all__ == upkeep.__all__
-    root = tmp_path / "store"
-    with running(root) as coordinator, Peer(coordinator.endpoint).opened() as peer:
-        peer.do(Put("a.md", b"text\n"), durability=Durability.GIT)
-        assert sync_upkeep.doctor(root).healthy
-        with pytest.raises(sync_upkeep.UpkeepFailed, match="another coordinator"):
-            sync_upkeep.repair(root)
+    create_store(tmp_path)
+    assert (await upkeep.doctor(tmp_path)).healthy
+    with pytest.raises(upkeep.UpkeepFailed, match="is no mirror of this store"):
+        await upkeep.remove_mirror(tmp_path, "file:///nowhere")

@@ -12,7 +12,7 @@ import os
 import time
 from collections.abc import Generator
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -21,6 +21,9 @@ from agent_trace_coordinator.storage.git_recovery import read_ref, write_file
 from agent_trace_coordinator.storage.mirror_push import check_address, operation_of, push
 from agent_trace_coordinator.storage.store import Store
 from agent_trace_protocol.upkeep import MirrorState
+
+if TYPE_CHECKING:
+    from .examine import Tell
 
 __all__ = ["add_mirror", "mirror_states", "push_all", "remove_mirror"]
 
@@ -105,7 +108,7 @@ def _changing(store: Store, name: str = "mirrors.lock") -> Generator[None, None,
         os.close(descriptor)
 
 
-def push_all(store: Store, *, now: bool) -> list[MirrorState]:
+def push_all(store: Store, *, now: bool, tell: Tell | None = None) -> list[MirrorState]:
     """Push to every mirror that is due, or to all if `now`; return how far each has come then.
 
     One process at a time; a push that is killed leaves what the remote had.
@@ -113,6 +116,8 @@ def push_all(store: Store, *, now: bool) -> list[MirrorState]:
     with _changing(store, "mirrors-push.lock"):
         states: list[MirrorState] = mirror_states(store)
         for index, state in enumerate(states):
+            if tell is not None:
+                tell(f"pushing to {state.url}", index, len(states))
             if now or state.next_ms <= time.time() * 1000:
                 states[index] = _push_one(store, state)
                 write_file(_states_file(store), msgspec.json.encode(states))

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import os
 import secrets
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -55,6 +54,7 @@ from agent_trace_coordinator.errors import (
 )
 
 from .base import Entry
+from .git_recovery import sync_directory
 from .journal_place import JournalPlace
 from .lease_rows import LeaseRows, load_leases
 from .packing import pack
@@ -83,8 +83,11 @@ _CHUNKS: Final = (64, 16, 4, 1)
 class Journal:
     """The writing side of state.db."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, lasting: bool = True) -> None:
         """Open or create the database and make what it holds durable.
+
+        Args:
+            lasting: without it nothing is ever synced: for a copy that is only compared with.
 
         Raises:
             StoreInvalid: it was written by a newer version.
@@ -94,6 +97,7 @@ class Journal:
         """
         self._sessions: dict[str, int] = {}
         self._path = path
+        self._lasting = lasting
         self._records_since_tidy = 0
         try:
             self._connection = connect(path, write=True)
@@ -118,7 +122,11 @@ class Journal:
                 f"{path} has format {version}, and the store's settings say {SCHEMA_VERSION}: it "
                 "is damaged, or of another store; agent-trace doctor says more"
             )
-        prepare_to_write(connection)
+        if self._lasting:
+            prepare_to_write(connection)
+        else:
+            connection.execute("PRAGMA journal_mode=MEMORY")
+            connection.execute("PRAGMA synchronous=OFF")
         if not made:
             create_tables(connection)
         # After a failed sync the kernel may hold pages that are not on disk and call them clean.
@@ -129,11 +137,8 @@ class Journal:
                 f"{path} is being read by another program (a backup?), so it can not be made "
                 "durable; start again when that has ended"
             )
-        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        if self._lasting:
+            sync_directory(path.parent)
         self._place = JournalPlace(path)
 
     def check_in_place(self) -> None:

@@ -151,7 +151,7 @@ def _check_entries(
     missing: dict[int, None] = {}
     named: set[int] = set()
     known = True
-    journal = Journal(derived)
+    journal = Journal(derived, lasting=False)
     try:
         while report.operations < last:
             entries = list(index.entries(report.operations + 1, ENTRIES_AT_ONCE))

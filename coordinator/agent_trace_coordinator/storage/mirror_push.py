@@ -44,8 +44,8 @@ _SETTINGS: Final = {
     "http.followRedirects": "false",
 }
 
-# How a person's keys are found, whose certificates are believed, and what stands before the network;
-# nothing of it is kept.
+# How a person's keys are found, whose certificates are believed, and what is between here and the
+# network; nothing of it is kept.
 _INHERITED: Final = (
     *("HOME", "SSH_AUTH_SOCK"),
     *("GIT_SSL_CAINFO", "GIT_SSL_CAPATH", "SSL_CERT_FILE", "SSL_CERT_DIR"),
