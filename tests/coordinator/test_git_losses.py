@@ -109,6 +109,29 @@ class _Rows(Index):
         return iter(puts(COUNT)[first - 1 :])
 
 
+async def test_a_long_history_that_is_gone_is_made_while_the_store_is_served(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / ".agent-trace").mkdir(mode=0o700)
+    history = GitHistory(tmp_path)
+    said: list[str] = []
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as tasks:
+            stage = GitStage(
+                history,
+                _Rows(),
+                history.start(),
+                durable_seq=COUNT,
+                on_committed=lambda commits: said.append(stage.failure),
+                on_progress=lambda: None if stage.failure else tasks.cancel_scope.cancel(),
+            )
+            assert stage.lag_count == 0 and stage.behind(0) is None
+            await stage.run()
+    assert said == [f"git lacks {COUNT} operations; it is getting them from the journal"]
+    assert stage.git_seq == COUNT == len(commit_ids(repository(tmp_path)))
+    history.close()
+
+
 async def test_an_idle_coordinator_notices_says_so_and_mends(
     history: GitHistory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -71,14 +71,18 @@ class GitStage:
         *,
         on_committed: Callable[[list[tuple[int, str]]], None],
         on_progress: Callable[[], None],
+        durable_seq: int | None = None,
         look_seconds: float = LOOK_SECONDS,
     ) -> None:
-        """`git_seq` is where history and journal stand; `index` belongs to this stage's thread.
+        """`git_seq` is where the history stands; `index` belongs to this stage's thread.
 
-        `on_progress` is called when `git_seq` or `failure` has changed."""
+        `durable_seq` is where the journal stands, if further: what is between is committed from
+        the journal, and nobody waits for it. `on_progress` is called when `git_seq` or `failure`
+        has changed."""
         self._look_seconds = look_seconds
         self._look_at = time.monotonic() + look_seconds
-        self._lost_seq = 0
+        durable_seq = git_seq if durable_seq is None else durable_seq
+        self._lost_seq = durable_seq if durable_seq > git_seq else 0
         self._history = history
         self._index = index
         self._on_committed = on_committed
@@ -96,13 +100,17 @@ class GitStage:
         self._checkpointed_at = time.monotonic()
         self.git_seq = git_seq
         """The last record whose commit is durable and visible."""
-        self.durable_seq = git_seq
+        self.durable_seq = durable_seq
         """The last record that is durable in the journal: where git has to get to."""
         self.maintenance = ""
         """What maintenance last did."""
         self._checkpoint_count = 0
         self._failed_at = -FAILURES_APART_SECONDS
-        self.failure = ""
+        self.failure = (
+            f"git lacks {durable_seq - git_seq} operations; it is getting them from the journal"
+            if self._lost_seq
+            else ""
+        )
         """Why git is not following; empty when it is."""
 
     @property

@@ -97,6 +97,10 @@ PLACE_WATCH_SECONDS: Final = 1.0
 """How often the coordinator looks whether its store is still there. Each batch of the journal looks
 for itself."""
 
+REPLAY_RECORDS_AT_START: Final = 5000
+"""Records that git may lack and gets before anybody is served: some seconds, and more than a crash
+leaves. A history that is gone is made while the store is in use, for nobody waits a minute."""
+
 DESCRIPTORS_MAX: Final = 65_536
 """Open files of a coordinator, one for each connection; the usual 1,024 end at as many clients."""
 
@@ -249,7 +253,10 @@ def _serve(
     git_seq = history.start()
     check_not_behind(state, git_seq)
     journal.append([], history.commits_after(journal.last_commit_seq()))
-    replayed = replay_to_git(git_index, history, git_seq, partial(journal.append, []))
+    replayed = 0
+    if state.seq - git_seq <= REPLAY_RECORDS_AT_START:
+        replayed = replay_to_git(git_index, history, git_seq, partial(journal.append, []))
+        git_seq = state.seq
 
     tree = FileTree(
         store.root,
@@ -288,7 +295,8 @@ def _serve(
     git = GitStage(
         history,
         git_index,
-        state.seq,
+        git_seq,
+        durable_seq=state.seq,
         on_committed=on_committed,
         on_progress=on_git_progress,
     )
