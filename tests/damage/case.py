@@ -139,6 +139,8 @@ def judge(
             records=before.records[:kept],
             contents={k: v for k, v in before.contents.items() if split_key(k)[0] <= kept},
         )
+    # What git, the other copy, did not have yet when the coordinator was killed may be lost.
+    alone_after = len(before.commits) if killed else len(before.records)
     told = {seq for loss in outcome.losses for seq in loss.seqs}
     yield from _judge_records(before, after, lost_records)
     yield from _judge_contents(before, after, told, lost_records)
@@ -149,9 +151,9 @@ def judge(
         )
     if not outcome.losses:
         yield from _judge_rest(before, after)
-    elif not both and lost_records:
+    elif not both and any(seq <= alone_after for seq in lost_records):
         yield f"one copy was damaged, and operations are lost: {sorted(lost_records)}"
-    elif not both and any(loss.revision for loss in outcome.losses):
+    elif not both and any(loss.revision and loss.seqs[0] <= alone_after for loss in outcome.losses):
         yield f"one copy was damaged, and revisions are lost: {outcome.losses}"
     elif not both and not killed and any(_waited(loss) for loss in outcome.losses):
         yield f"one copy was damaged, and texts that waited are lost: {outcome.losses}"
