@@ -10,7 +10,7 @@ import msgspec
 
 from agent_trace_protocol import AgentTraceError
 
-from .errors import AlreadyRunning, CorruptStore, GitFailed, StoreNested
+from .errors import AlreadyRunning, BackupInvalid, CorruptStore, GitFailed, StoreNested
 
 __all__ = ["explain", "printable", "say"]
 
@@ -21,6 +21,7 @@ _HINTS: Final[tuple[tuple[type[AgentTraceError], str], ...]] = (
         StoreNested,
         "leave init out and use that one, or allow a store in a store: agent-trace init --nested",
     ),
+    (BackupInvalid, "nothing was put in place; take another backup"),
     (
         CorruptStore,
         "see what is wrong with: agent-trace doctor; put it right with: agent-trace repair",

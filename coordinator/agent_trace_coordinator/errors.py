@@ -6,6 +6,7 @@ from agent_trace_protocol import AgentTraceError, CorruptStore, ErrorCode, Unava
 
 __all__ = [
     "AlreadyRunning",
+    "BackupInvalid",
     "CorruptStore",
     "GitFailed",
     "JournalFailed",
@@ -35,6 +36,10 @@ class StoreNested(StoreInvalid):
 
 class AlreadyRunning(Unavailable):
     """Another coordinator holds the store; the message names it."""
+
+
+class BackupInvalid(CorruptStore):
+    """A file is no backup of a store, or a damaged one; nothing of it was put in place."""
 
 
 class JournalFull(Unavailable):

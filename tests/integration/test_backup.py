@@ -19,7 +19,7 @@ import pytest
 from agent_trace_coordinator.errors import CorruptStore, StoreInvalid
 from agent_trace_coordinator.repair.archive import back_up, restore_backup
 from agent_trace_coordinator.repair.examine import look
-from agent_trace_coordinator.storage.store import Store
+from agent_trace_coordinator.storage.store import Store, create_store
 from agent_trace_protocol import Document, Durability, Put, Read
 from damage.original import take_snapshot
 from support.coordinator import Peer, running
@@ -58,6 +58,12 @@ def test_what_was_backed_up_is_served_again(archive: Path, tmp_path: Path) -> No
         assert isinstance(document, Document)
         assert document.content == b"x" * 20_000
         assert peer.do(Put("a.md", b"goes on\n")).results[0].revision == 3
+
+
+def test_a_store_in_which_nothing_was_written_has_nothing_to_back_up(tmp_path: Path) -> None:
+    create_store(tmp_path)
+    with pytest.raises(StoreInvalid, match="nothing was written"):
+        back_up(Store(tmp_path), tmp_path / "backup", nothing)
 
 
 def test_nothing_is_overwritten(archive: Path, tmp_path: Path) -> None:
@@ -106,6 +112,9 @@ def test_the_commands_say_what_they_did(archive: Path, tmp_path: Path) -> None:
     )
     again = run("restore-backup", str(archive), root)
     assert again.returncode == 1 and "is not empty" in again.stderr
+    none = run("restore-backup", __file__, str(tmp_path / "other"))
+    assert none.returncode == 1
+    assert none.stderr.endswith("hint: nothing was put in place; take another backup\n")
     healthy = run("doctor", "--store", root)
     assert (healthy.returncode, healthy.stdout.splitlines()[-1]) == (0, "nothing is wrong")
     (tmp_path / "restored" / ".agent-trace" / "state.db").unlink()

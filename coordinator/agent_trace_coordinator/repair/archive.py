@@ -23,7 +23,8 @@ from urllib.parse import quote, unquote
 import msgspec
 
 from agent_trace_coordinator import __version__
-from agent_trace_coordinator.errors import CorruptStore, GitFailed, StoreInvalid
+from agent_trace_coordinator.errors import BackupInvalid, CorruptStore, GitFailed, StoreInvalid
+from agent_trace_coordinator.storage.beginnings import has_journal, signs_of_life
 from agent_trace_coordinator.storage.bundle import bundle_history, unbundle_history
 from agent_trace_coordinator.storage.git_check import check_git
 from agent_trace_coordinator.storage.git_recovery import sync_directory, sync_file
@@ -90,6 +91,8 @@ def back_up(store: Store, target: Path, tell: Tell) -> BackupReport:
         raise StoreInvalid(f"{target} is there already; give the backup another name")
     if not target.parent.is_dir():
         raise StoreInvalid(f"{target.parent} is not a directory")
+    if not has_journal(store.state_db) and not signs_of_life(store):
+        raise StoreInvalid(f"nothing was written to {store.root} yet: there is nothing to back up")
     making = target.with_name(f".{target.name}.making")
     shutil.rmtree(making, ignore_errors=True)
     making.mkdir(mode=0o700)
@@ -187,8 +190,8 @@ def restore_backup(archive: Path, root: Path, tell: Tell) -> BackupReport:
     """Make a store at `root`, which is not there or is empty, from a backup.
 
     Raises:
-        StoreInvalid: there is something at `root`, or the file is no backup.
-        CorruptStore: the backup is damaged; nothing was put in place.
+        StoreInvalid: there is something at `root`, or not enough room for what is restored.
+        BackupInvalid: the file is no backup, or damaged; nothing was put in place.
     """
     root = root.absolute()
     if os.path.lexists(root) and not (
@@ -208,7 +211,7 @@ def restore_backup(archive: Path, root: Path, tell: Tell) -> BackupReport:
         check_not_newer(own / CONFIG, own / STATE)
         journal = _check(own, tell)
         if journal.operations != manifest.operations:
-            raise CorruptStore(f"{archive} does not hold what its manifest says")
+            raise BackupInvalid(f"{archive} does not hold what its manifest says")
         commits = _history(making, own, journal, tell)
         _write_files(Store(making), journal, tell)
         for directory, _, names in os.walk(making):
@@ -230,7 +233,7 @@ def _unpack(archive: Path, own: Path, tell: Tell) -> Manifest:
         with tarfile.open(archive, mode="r:gz") as tar:
             first = tar.next()
             if first is None or first.name != MANIFEST or first.size > MANIFEST_BYTES_MAX:
-                raise StoreInvalid(f"{archive} is not a backup of a store")
+                raise BackupInvalid(f"{archive} is not a backup of a store")
             content = tar.extractfile(first)
             assert content is not None
             manifest = msgspec.json.decode(content.read(), type=Manifest)
@@ -240,15 +243,15 @@ def _unpack(archive: Path, own: Path, tell: Tell) -> Manifest:
             for entry in iter(tar.next, None):
                 member = due.pop(_encoded(entry.name), None)
                 if member is None or not entry.isreg() or entry.size != member.size:
-                    raise CorruptStore(f"{archive} holds {entry.name!r}, which it does not name")
+                    raise BackupInvalid(f"{archive} holds {entry.name!r}, which it does not name")
                 _unpack_file(tar, entry, member, own)
                 tell("unpacking", len(manifest.members) - len(due), len(manifest.members))
             if due:
-                raise CorruptStore(f"{archive} lacks {next(iter(due))}")
+                raise BackupInvalid(f"{archive} lacks {next(iter(due))}")
     except (tarfile.TarError, EOFError, OSError, msgspec.MsgspecError, zlib.error) as error:
         if isinstance(error, OSError) and error.filename == str(archive):
             raise
-        raise CorruptStore(f"{archive} is damaged or no backup: {error}") from error
+        raise BackupInvalid(f"{archive} is damaged or no backup: {error}") from error
     return manifest
 
 
@@ -263,14 +266,14 @@ def _checked_members(archive: Path, manifest: Manifest, own: Path) -> dict[str, 
             folder in FOLDERS and not {"", ".", ".."}.intersection(rest.split("/"))
         )
         if not fits or "\0" in name or member.name != _encoded(name):
-            raise CorruptStore(f"{archive} holds {name!r}, which is nothing of a store")
+            raise BackupInvalid(f"{archive} holds {name!r}, which is nothing of a store")
         if member.name in due or member.size < 0:
-            raise CorruptStore(f"{archive} contradicts itself about {name!r}")
+            raise BackupInvalid(f"{archive} contradicts itself about {name!r}")
         due[member.name] = member
     for name in (STATE, CONFIG):
         if name not in due:
             # Without its settings a directory is not a store.
-            raise CorruptStore(f"{archive} lacks {name}")
+            raise BackupInvalid(f"{archive} lacks {name}")
     needed = sum(member.size for member in manifest.members)
     free = shutil.disk_usage(own).free
     if needed > free:
@@ -288,7 +291,7 @@ def _unpack_file(tar: tarfile.TarFile, entry: tarfile.TarInfo, member: Member, o
     with open(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         shutil.copyfileobj(content, file, CHUNK)
     if _digest(target) != member.digest:
-        raise CorruptStore(f"{member.name} in the backup is damaged")
+        raise BackupInvalid(f"{member.name} in the backup is damaged")
 
 
 def _history(making: Path, own: Path, journal: JournalReport, tell: Tell) -> int:
@@ -309,7 +312,7 @@ def _history(making: Path, own: Path, journal: JournalReport, tell: Tell) -> int
         rebuild_git(making, own / STATE, tell)
         report = check_git(own / "repo", journal.commits)
         if report.problems:
-            raise CorruptStore(f"the history can not be restored: {report.problems[0]}")
+            raise BackupInvalid(f"the history can not be restored: {report.problems[0]}")
     bundle.unlink(missing_ok=True)
     return len(journal.commits)
 
