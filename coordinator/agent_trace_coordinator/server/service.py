@@ -156,7 +156,7 @@ def serve(
             failed = group.subgroup(JournalFailed)
             if failed is None:
                 raise
-            _end_at_once(failed)
+            _end_at_once(failed, gone=group.subgroup(JournalGone) is not None)
 
 
 SWITCH_SECONDS: Final = 0.001
@@ -173,14 +173,15 @@ def _set_limits() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
 
 
-def _end_at_once(failure: BaseException) -> NoReturn:
+def _end_at_once(failure: BaseException, *, gone: bool = False) -> NoReturn:
     """End the process without another touch of the disk.
 
     Nobody was told that anything of the batch is durable. A second sync would report success for
     pages that the kernel has given up (fsyncgate), so nothing is closed, checkpointed or retried;
     the next start makes durable what is there before it serves.
     """
-    _log.critical("the disk failed under the journal: %s", failure, exc_info=failure)
+    what = "the journal was taken away" if gone else "the disk failed under the journal"
+    _log.critical("%s: %s", what, failure, exc_info=failure)
     logging.shutdown()
     os._exit(EXIT_DISK_FAILED)
 
