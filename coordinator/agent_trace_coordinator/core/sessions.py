@@ -30,7 +30,7 @@ from .state import SessionEntry, State
 __all__ = ["TICK_SECONDS", "begin", "due", "extend", "info_of", "opened_body", "session_state"]
 
 TICK_SECONDS: Final = 1.0
-"""How often the shell ticks."""
+"""How often the shell ticks, at least."""
 
 
 def session_state(state: State, session: SessionEntry, now: Now) -> SessionState:

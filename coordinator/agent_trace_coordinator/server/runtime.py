@@ -399,7 +399,9 @@ class Runtime:
 
     async def _tick(self) -> None:
         while True:
-            await anyio.sleep(TICK_SECONDS)
+            # Twice as often as the core counts on: what ends by its time, a dead agent's lease, is so
+            # with whoever waits for it well within a second of that.
+            await anyio.sleep(TICK_SECONDS / 2)
             self.tick()
 
     def tick(self) -> None:
