@@ -17,8 +17,8 @@ from agent_trace_coordinator.core.records import (
     SessionOpened,
 )
 from agent_trace_coordinator.errors import GitFailed
-from agent_trace_coordinator.storage import git, git_process
 from agent_trace_coordinator.storage import git as git_module
+from agent_trace_coordinator.storage import git_process, git_recovery
 from agent_trace_coordinator.storage.base import Entry
 from agent_trace_coordinator.storage.git import GitHistory
 from agent_trace_protocol import Action, SessionKind
@@ -296,8 +296,9 @@ def test_a_checkpoint_syncs_the_directories_that_git_does_not(
     assert {str(packs_of(root)), str(ref_of(root).parent)} <= synced
 
 
+@pytest.mark.parametrize("fails", ["pack", "heads"])
 def test_packs_whose_sync_failed_are_made_again(
-    root: Path, open_history: OpenHistory, monkeypatch: pytest.MonkeyPatch
+    root: Path, open_history: OpenHistory, monkeypatch: pytest.MonkeyPatch, fails: str
 ) -> None:
     journal = puts(4)
     history = open_history(known := [])
@@ -307,11 +308,12 @@ def test_packs_whose_sync_failed_are_made_again(
     good = set(os.listdir(packs_of(root)))
     history.commit(journal[2:])
 
-    def fail(_path: Path) -> None:
-        raise OSError(5, "Input/output error")
+    def fail(path: Path) -> None:
+        if path.name == fails:
+            raise OSError(5, "Input/output error")
 
     with monkeypatch.context() as patch:
-        patch.setattr(git, "sync_directory", fail)
+        patch.setattr(git_recovery, "sync_directory", fail)
         with pytest.raises(GitFailed, match="can not be synced"):
             history.checkpoint()
     assert history.start() == 2

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from itertools import count
+from types import SimpleNamespace
 
 import anyio
 import msgspec
@@ -164,3 +166,80 @@ async def test_an_outage_is_not_told_again_at_each_try(caplog: pytest.LogCapture
         "git failed; the journal has everything, trying again: fast-import ended: fatal: no space",
         "git can not be started: no git",
     ]
+
+
+class _Slow(_Failing):
+    """A history that notes what each checkpoint held."""
+
+    def __init__(self) -> None:
+        super().__init__(0, 0)
+        self.checkpoints: list[int] = []
+        self.seq = 0
+
+    def commit(self, entries: list[Entry]) -> list[tuple[int, str]]:
+        self.seq = entries[-1].record.seq
+        return super().commit(entries)
+
+    def checkpoint(self) -> None:
+        self.checkpoints.append(self.seq)
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> _Slow:
+    """A history whose checkpoints take a second each, on a clock that moves when it is read."""
+    monkeypatch.setattr(git_stage, "time", SimpleNamespace(monotonic=count(0.0).__next__))
+    monkeypatch.setattr(git_stage, "CHECKPOINT_SECONDS", 1e9)
+    monkeypatch.setattr(git_stage, "SHARING", 1e9)
+    return _Slow()
+
+
+async def test_who_was_answered_by_a_slow_checkpoint_is_waited_for_before_the_next(
+    slow: _Slow,
+) -> None:
+
+    def write(seq: int) -> None:
+        record = msgspec.structs.replace(ENTRY.record, seq=seq)
+        stage.add([msgspec.structs.replace(ENTRY, record=record)])
+        stage.want(seq)
+
+    def progress() -> None:
+        shown.append(stage.git_seq)
+        if shown == [2]:
+            # One of the two asks again, the other one only after that was committed.
+            write(3)
+        if stage.git_seq == 4:
+            tasks.cancel_scope.cancel()
+
+    def committed(commits: list[tuple[int, str]]) -> None:
+        if commits[-1][0] == 3:
+            write(4)
+
+    shown: list[int] = []
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            stage = GitStage(slow, _Rows(), 0, on_committed=committed, on_progress=progress)
+            write(1)
+            write(2)
+            await stage.run()
+
+    assert slow.checkpoints == [2, 4]
+
+
+async def test_who_writes_alone_is_never_made_to_wait_for_others(slow: _Slow) -> None:
+    def progress() -> None:
+        if stage.git_seq == 3:
+            tasks.cancel_scope.cancel()
+        else:
+            record = msgspec.structs.replace(ENTRY.record, seq=stage.git_seq + 1)
+            stage.add([msgspec.structs.replace(ENTRY, record=record)])
+            stage.want(record.seq)
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            stage = GitStage(
+                slow, _Rows(), 0, on_committed=lambda commits: None, on_progress=progress
+            )
+            progress()
+            await stage.run()
+
+    assert slow.checkpoints == [1, 2, 3]

@@ -220,6 +220,8 @@ class Coordinator:
         self._paused = False
         self._kill_after = -1
         self._inbox.clear()
+        if self.journal.untold:
+            self._observer.on_durable(self.journal.untold)
         batch = self.journal.writing
         if batch and not self._disk.full and self._random.random() < 0.5:
             self._disk.write(batch)
@@ -329,6 +331,7 @@ class Coordinator:
             and self.lookup.pending_count == 0
             and self.journal.pending_count == 0
             and self.journal.pending_bytes == 0
+            and not self.journal.untold
             and not (self._disk.rules.generated and self.runtime.state.trace.fresh)
         )
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from pathlib import Path
 from random import Random
-from typing import Any, Protocol, cast
+from typing import Any, Final, Protocol, cast
 
 import anyio
 import msgspec
@@ -70,6 +70,10 @@ class Faults(Protocol):
         ...
 
 
+TELLING_SECONDS: Final = 0.001
+"""Mean time until those who waited for a batch are told, when there is a next one."""
+
+
 class SimulatedJournal(JournalStage):
     """Group commit: while one batch is written, what arrives forms the next."""
 
@@ -101,6 +105,11 @@ class SimulatedJournal(JournalStage):
         self.writing: list[Entry] = []
         """The batch that is under way: a crash may or may not leave it on the disk."""
 
+    @property
+    def untold(self) -> list[Entry]:
+        """A batch that is on the disk, of which nobody was told: a crash leaves it there."""
+        return self._untold
+
     def submit(self, entry: Entry) -> None:
         super().submit(entry)
         self._on_submit(entry)
@@ -130,6 +139,7 @@ class SimulatedJournal(JournalStage):
         self._wake_up()
 
     def _finish(self) -> None:
+        self._tell()
         batch, self.writing = self.writing, []
         if self._disk.full:
             self._pending.clear()
@@ -144,9 +154,12 @@ class SimulatedJournal(JournalStage):
         self._disk.write(batch)
         self._disk.commits.update(self._commits)
         self._commits = []
-        if batch:
-            self.durable_seq = batch[-1].record.seq
-            self._on_durable(batch)
+        # The next batch is on its way before anybody is told of this one.
+        self._untold = batch
+        if self._pending:
+            self._process.soon(self._random.expovariate(1 / TELLING_SECONDS), self._tell)
+        else:
+            self._tell()
         self._begin()
 
     def _probe(self) -> None:

@@ -47,6 +47,15 @@ pack, so a shorter time makes more of them."""
 LAG_SECONDS_MAX: Final = 2.0
 """How long a durable record may wait for its commit before new batches wait for git."""
 
+SLOW_CHECKPOINT_SECONDS: Final = 0.01
+"""From here on a checkpoint is worth sharing: whoever was answered by the last one, and is known to
+ask again at once, is waited for. Else those who wait fall into two halves that take turns, and each
+pays for a checkpoint of its own."""
+
+SHARING: Final = 0.75
+"""How long the first of them waits for the others, as a part of what the last checkpoint took.
+Who comes later than that after the last one writes now and then, and waits for nobody."""
+
 MAINTENANCE_CHECKPOINTS: Final = 256
 """Checkpoints, so packs, after which the repository is tidied; commits wait meanwhile."""
 
@@ -97,6 +106,14 @@ class GitStage:
         self._progress = anyio.Event()
         self._committed_seq = git_seq
         self._wanted_seq = 0
+        self._wanted: list[int] = []
+        """What somebody waits for, one for each who does."""
+        self._expected_count = 0
+        """How many waited when the last checkpoint came to its end, or were answered by it."""
+        self._checkpoint_seconds = 0.0
+        """How long the last one took."""
+        self._wanted_at = 0.0
+        """Since when somebody waits for the next one."""
         self._checkpointed_at = time.monotonic()
         self.git_seq = git_seq
         """The last record whose commit is durable and visible."""
@@ -140,9 +157,15 @@ class GitStage:
     def want(self, seq: int) -> None:
         """Somebody waits for this record's commit: checkpoint as soon as it is there."""
         if seq > self.git_seq:
-            self._wanted_seq = max(self._wanted_seq, seq)
-            self._wake.set()
-            self._hurry.set()
+            if not self._wanted:
+                self._wanted_at = time.monotonic()
+            self._wanted.append(seq)
+            self._hasten(seq)
+
+    def _hasten(self, seq: int) -> None:
+        self._wanted_seq = max(self._wanted_seq, seq)
+        self._wake.set()
+        self._hurry.set()
 
     def behind(self, records_max: int) -> anyio.Event | None:
         """Return None if git is close enough, else an event that is set when it has moved."""
@@ -153,7 +176,7 @@ class GitStage:
             return None
         late = self._added and time.monotonic() - self._added[0][1] > LAG_SECONDS_MAX
         if late or self.lag_count > records_max:
-            self.want(self.durable_seq)
+            self._hasten(self.durable_seq)
             return self._progress
         return None
 
@@ -217,7 +240,10 @@ class GitStage:
         if self._committed_seq > self.git_seq:
             wait = self._checkpointed_at + CHECKPOINT_SECONDS - time.monotonic()
             wanted = self.git_seq < self._wanted_seq <= self._committed_seq
-            if wanted or wait <= 0:
+            if wanted and (sharing := self._sharing_seconds()) > 0:
+                with anyio.move_on_after(sharing):
+                    await self._wake.wait()
+            elif wanted or wait <= 0:
                 await self._checkpoint()
             elif self._committed_seq == self.durable_seq:
                 with anyio.move_on_after(wait):
@@ -240,6 +266,17 @@ class GitStage:
         if missing := await self._run(self._history.missing):
             raise GitFailed(missing)
 
+    def _sharing_seconds(self) -> float:
+        """Return how much longer others are waited for that are about to want a checkpoint too."""
+        shared = self._checkpoint_seconds
+        if (
+            shared < SLOW_CHECKPOINT_SECONDS
+            or len(self._wanted) >= self._expected_count
+            or self._wanted_at > self._checkpointed_at + shared
+        ):
+            return 0.0
+        return self._wanted_at + SHARING * shared - time.monotonic()
+
     def _is_wanted(self) -> bool:
         return self._wanted_seq > self._committed_seq
 
@@ -248,12 +285,17 @@ class GitStage:
         return await anyio.to_thread.run_sync(function, *args, limiter=self._limiter)
 
     async def _checkpoint(self) -> None:
+        began = time.monotonic()
         await self._run(self._history.checkpoint)
         self._checkpointed_at = time.monotonic()
+        self._checkpoint_seconds = self._checkpointed_at - began
         self.git_seq = self._committed_seq
         if self._lost_seq and self.git_seq >= self._lost_seq:
             _log.info("git has everything again, up to operation %d", self.git_seq)
             self._lost_seq, self.failure = 0, ""
+        self._expected_count = len(self._wanted)
+        self._wanted = [seq for seq in self._wanted if seq > self.git_seq]
+        self._wanted_at = self._checkpointed_at
         self._move()
         self._checkpoint_count += 1
         if self._checkpoint_count % MAINTENANCE_CHECKPOINTS == 0:
@@ -292,7 +334,8 @@ class GitStage:
 
     async def drained(self) -> None:
         """Return when everything durable is in git, or git fails."""
-        self.want(self.durable_seq)
+        if self.durable_seq > self.git_seq:
+            self._hasten(self.durable_seq)
         while self.git_seq < self.durable_seq and not self.failure:
             await self._progress.wait()
 

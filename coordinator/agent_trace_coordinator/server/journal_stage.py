@@ -1,6 +1,8 @@
 """Group commit: while one batch is made durable, what arrives forms the next.
 
-The stage owns the writing side of the journal; the event loop never waits for the disk.
+The stage owns the writing side of the journal; the event loop never waits for the disk, and the
+disk waits for the event loop as little as can be: when a batch is durable, the next one is handed
+to the thread first, and what waited for the one before is told while the thread writes.
 """
 
 from __future__ import annotations
@@ -34,6 +36,10 @@ PROBE_SECONDS: Final = 1.0
 """How often a disk that takes no writes is tried again."""
 
 
+TURNS_AHEAD: Final = 3
+"""Turns of the event loop after which the next batch is with its thread."""
+
+
 class JournalStage:
     """Appends in, durable batches out."""
 
@@ -58,6 +64,11 @@ class JournalStage:
         self._tidy = anyio.Event()
         self._tidying = self._tidied = False
         self._pending: list[Entry] = []
+        self._untold: list[Entry] = []
+        """A batch that is durable, of which nobody was told."""
+        self.has_news = False
+        """Whether a batch has come to its end, and the event loop has not taken note of it. Set by
+        the thread: whoever has much to do on the loop makes way."""
         self._commits: list[tuple[int, str]] = []
         self._gate: Callable[[], anyio.Event | None] = lambda: None
         self.durable_seq = durable_seq
@@ -94,19 +105,39 @@ class JournalStage:
         Raises:
             JournalFailed: the disk failed; the process must end and acknowledge nothing more.
         """
-        while True:
-            if not self._pending:
-                self._idle.set()
-                # Commits wait a moment for a batch to ride along with.
-                with anyio.move_on_after(COMMITS_WAIT_SECONDS if self._commits else None):
-                    await self._wake.wait()
-                if self._idle.is_set():
-                    self._idle = anyio.Event()
-            self._wake = anyio.Event()
-            while (event := self._gate()) is not None:
-                await event.wait()
-            if self._pending or self._commits:
-                await self._write_batch()
+        async with anyio.create_task_group() as tasks:
+            while True:
+                if not self._pending:
+                    self._tell()
+                if not self._pending:
+                    self._idle.set()
+                    # Commits wait a moment for a batch to ride along with.
+                    with anyio.move_on_after(COMMITS_WAIT_SECONDS if self._commits else None):
+                        await self._wake.wait()
+                    if self._idle.is_set():
+                        self._idle = anyio.Event()
+                self._wake = anyio.Event()
+                while (event := self._gate()) is not None:
+                    self._tell()
+                    await event.wait()
+                if self._untold:
+                    tasks.start_soon(self._tell_beside)
+                if self._pending or self._commits:
+                    await self._write_batch()
+
+    async def _tell_beside(self) -> None:
+        """Tell of a batch as soon as the next one is with its thread."""
+        for _ in range(TURNS_AHEAD):
+            await anyio.lowlevel.checkpoint()
+        self._tell()
+
+    def _tell(self) -> None:
+        """Tell of the batch that is durable, if that was not done; always before the next one."""
+        batch, self._untold = self._untold, []
+        self.has_news = False
+        if batch:
+            self.durable_seq = batch[-1].record.seq
+            self._on_durable(batch)
 
     async def run_tidy(self) -> None:
         """Keep the write-ahead log short until cancelled, beside `run`."""
@@ -121,10 +152,9 @@ class JournalStage:
         commits, self._commits = self._commits, []
         began = time.monotonic()
         try:
-            await anyio.to_thread.run_sync(
-                self._journal.append, batch, commits, limiter=self._limiter
-            )
+            await anyio.to_thread.run_sync(self._append, batch, commits, limiter=self._limiter)
         except JournalFull as error:
+            self._tell()
             self._commits = commits + self._commits
             self._pending.clear()
             self.pending_bytes = 0
@@ -136,14 +166,21 @@ class JournalStage:
             return
         if batch:
             self.batch_seconds = time.monotonic() - began
-            self.durable_seq = batch[-1].record.seq
-            self._on_durable(batch)
+        self._tell()
+        self._untold, self.has_news = batch, bool(batch)
         if self._journal.tidy_due and not self._tidying:
             self._tidying = True
             self._tidy.set()
         elif self._tidied:
             self._tidied = self._tidying = False
+            self._tell()
             await anyio.to_thread.run_sync(self._journal.tidy, limiter=self._limiter)
+
+    def _append(self, batch: list[Entry], commits: list[tuple[int, str]]) -> None:
+        try:
+            self._journal.append(batch, commits)
+        finally:
+            self.has_news = True
 
     def _take(self) -> list[Entry]:
         size = count = 0

@@ -364,7 +364,12 @@ def _serve(
     def on_known(peer: bytes, frames: list[bytes], credential: Credential) -> None:
         runtime.receive(peer, frames, credential)
 
-    router = Router(on_message, lambda: runtime.crowded, lambda: runtime.take_flooded())
+    router = Router(
+        on_message,
+        lambda: runtime.crowded,
+        lambda: runtime.take_flooded(),
+        lambda: stage.has_news,
+    )
     stack.callback(router.close)
     spool = Spool(
         store.root / SPOOL_DIRECTORY,

@@ -97,11 +97,14 @@ class Router:
         handle: Callable[[bytes, list[bytes]], None],
         crowded: Callable[[], bool],
         flooded: Callable[[], bool] = bool,
+        pressing: Callable[[], bool] = bool,
     ) -> None:
         """`handle` is called with each message: the peer and the frames after its identity;
         `crowded` tells whether so many wait for the disk that one more may be read later, `flooded`
-        whether somebody was refused for asking too much since it was asked last."""
+        whether somebody was refused for asking too much since it was asked last, `pressing` whether
+        another task has something to do that many wait for."""
         self._flooded = flooded
+        self._pressing = pressing
         self._handle = handle
         self._crowded = crowded
         self._handled_count = 0
@@ -168,7 +171,7 @@ class Router:
         self._draining = True
         try:
             end = time.monotonic() + DRAIN_SECONDS_MAX
-            while time.monotonic() < end:
+            while time.monotonic() < end and not self._pressing():
                 try:
                     self._take()
                 except zmq.Again:
@@ -183,7 +186,8 @@ class Router:
         socket = self._socket
         receive, get = _Socket.recv, _Socket.get
         identity = receive(socket, _NOBLOCK)
-        frames: list[bytes] = []
+        # Behind the identity there is always a frame.
+        frames: list[bytes] = [receive(socket, _NOBLOCK)]
         while get(socket, _MORE):
             frames.append(receive(socket, _NOBLOCK))
         self._handle(identity, frames)

@@ -40,6 +40,7 @@ from .git_recovery import (
     read_ref,
     remove_litter,
     set_damaged_packs_aside,
+    sync_directories,
     sync_directory,
     sync_file,
     sync_packs,
@@ -414,8 +415,7 @@ class GitHistory:
             raise GitFailed(f"the branch is at {standing or 'nothing'}, not at {self._head}")
         # git has synced pack, index and ref under their temporary names (`core.fsync=all`); what it
         # never does is to sync the directories, so their renames are not durable without this.
-        sync_directory(self._packs)
-        sync_directory((self._directory / self._ref).parent)
+        sync_directories(self._packs, (self._directory / self._ref).parent)
         self._synced = set(os.listdir(self._packs))
         self._ahead = False
         self._durable_seq = self._seq

@@ -12,6 +12,7 @@ import hashlib
 import os
 import re
 import stat
+import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
@@ -33,6 +34,7 @@ __all__ = [
     "read_ref",
     "remove_litter",
     "set_damaged_packs_aside",
+    "sync_directories",
     "sync_directory",
     "sync_file",
     "sync_packs",
@@ -76,6 +78,32 @@ def sync_file(path: Path) -> None:
 def sync_directory(path: Path) -> None:
     """Make a directory's entries durable."""
     _sync(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY)
+
+
+def sync_directories(one: Path, other: Path) -> None:
+    """Make the entries of two directories durable, at the same time: a disk that takes long for a
+    sync takes little longer for two."""
+    failures: list[OSError] = []
+
+    def sync_one() -> None:
+        try:
+            sync_directory(one)
+        except OSError as error:
+            failures.append(error)
+
+    beside = threading.Thread(target=sync_one, name="sync")
+    try:
+        beside.start()
+    except RuntimeError:
+        # There can be no more threads: one after the other, then.
+        sync_one()
+    try:
+        sync_directory(other)
+    finally:
+        if beside.ident is not None:
+            beside.join()
+    if failures:
+        raise failures[0]
 
 
 def _sync(path: Path, flags: int) -> None:
