@@ -127,6 +127,10 @@ class CurveRouter(Router):
         envelope = ReplyEnvelope(PROTOCOL_VERSION, number, 0, 0)
         super().send(identity, encode(envelope), encode(Refused(gone.to_info())))
 
+    def has_room(self, peer: bytes, size: int) -> bool:
+        """Return whether a reply of so many bytes would not be dropped for its size."""
+        return self._has_room(peer[len(_PEER) + _KEY_BYTES :], size)
+
     def send(self, peer: bytes, envelope: bytes, body: bytes) -> None:
         """Send a reply, or drop it if the peer is gone, does not read, or may not know it."""
         start = len(_PEER) + _KEY_BYTES

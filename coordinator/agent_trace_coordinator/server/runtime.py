@@ -16,6 +16,7 @@ import anyio
 import msgspec
 
 from agent_trace_coordinator import __version__
+from agent_trace_coordinator.core.apply import document_after
 from agent_trace_coordinator.core.effects import (
     Answer,
     AnswerContent,
@@ -118,6 +119,11 @@ KEYS_CACHED_MAX: Final = 10_000
 
 class Sender(Protocol):
     """Where replies go."""
+
+    def has_room(self, peer: bytes, size: int) -> bool:
+        """Return whether a reply of so many bytes would be sent, and not dropped because the peer
+        has not read what it asked for before."""
+        ...
 
     def send(self, peer: bytes, envelope: bytes, body: bytes) -> None:
         """Send a reply, or drop it: whoever does not get it asks again."""
@@ -512,36 +518,32 @@ class Runtime:
 
     def _answer_content(self, peer: bytes, number: int, answer: AnswerContent) -> None:
         try:
-            reply: Reply = self._document(answer.document, answer.revision)
+            shown = self._revision_of(answer.document, answer.revision)
+            if not self._sender.has_room(peer, shown.size):
+                # Whoever reads nothing and asks on must not make us work for it.
+                return
+            reply: Reply = Document(
+                path=shown.path,
+                type=shown.type,
+                revision=shown.revision,
+                content=self._lookup.content(shown.content_key, shown.digest),
+                seq=shown.seq,
+                time_ms=shown.time_ms,
+                author=shown.author,
+            )
         except AgentTraceError as error:
             reply = Refused(error.to_info())
         send = partial(self._send, peer, number, reply)
         self._when_durable(answer.after, peer, number, send)
 
-    def _document(self, current: DocumentState, revision: int) -> Document:
+    def _revision_of(self, current: DocumentState, revision: int) -> DocumentState:
         if revision == current.revision and not current.deleted:
-            return Document(
-                path=current.path,
-                type=current.type,
-                revision=revision,
-                content=self._lookup.content(current.content_key, current.digest),
-                seq=current.seq,
-                time_ms=current.time_ms,
-                author=current.author,
-            )
+            return current
         found = self._lookup.record_of(current.id, revision)
         if found is None or not found[1].content_key:
             raise NotFound(f"{current.path} was deleted at revision {revision}")
         record, change = found
-        return Document(
-            path=change.path,
-            type=change.type,
-            revision=change.revision,
-            content=self._lookup.content(change.content_key, change.digest),
-            seq=record.seq,
-            time_ms=record.time_ms,
-            author=record.author,
-        )
+        return document_after(change, record.seq, record.time_ms, record.author)
 
     def _answer_violation(self, peer: bytes, number: int, answer: AnswerViolation) -> None:
         content = self._lookup.content

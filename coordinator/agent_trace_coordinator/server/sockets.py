@@ -13,7 +13,9 @@ from __future__ import annotations
 import errno
 import logging
 import time
+from collections import deque
 from collections.abc import Callable
+from itertools import islice
 from typing import Final
 
 import anyio
@@ -57,36 +59,52 @@ UNREAD_BYTES_MAX: Final = 32 * MIB
 UNREAD_BYTES_ALL_MAX: Final = 128 * MIB
 """The same for all peers together: beyond it, a peer that has not read one gets no second one."""
 
+SWEPT_PEERS: Final = 16
+"""Peers of which it is looked what has left, when there seems to be no room for all of them."""
+
 
 class _Unread:
-    """What was handed to ZeroMQ and has not left: a peer that does not read must not fill us."""
+    """What was handed to ZeroMQ and has not left: a peer that does not read must not fill us.
+
+    What goes to one peer leaves in its order, so only the oldest is looked at.
+    """
 
     def __init__(self) -> None:
-        self._by_peer: dict[bytes, list[tuple[zmq.MessageTracker, int]]] = {}
+        self._by_peer: dict[bytes, deque[tuple[zmq.MessageTracker, int]]] = {}
+        self._sizes: dict[bytes, int] = {}
+        self._size = 0
 
     def has_room(self, peer: bytes, size: int) -> bool:
         """Return whether one more reply may wait for a peer."""
         self._sweep(peer)
-        own = sum(each for _, each in self._by_peer.get(peer, ()))
+        own = self._sizes.get(peer, 0)
         if not own:
             return True
         if own + size > UNREAD_BYTES_MAX:
             return False
-        for other in list(self._by_peer):
-            self._sweep(other)
-        everything = sum(each for waiting in self._by_peer.values() for _, each in waiting)
-        return everything + size <= UNREAD_BYTES_ALL_MAX
+        if self._size + size > UNREAD_BYTES_ALL_MAX:
+            # A few of them each time, in turn: there may be thousands.
+            for other in list(islice(self._by_peer, SWEPT_PEERS)):
+                self._by_peer[other] = self._by_peer.pop(other)
+                self._sweep(other)
+        return self._size + size <= UNREAD_BYTES_ALL_MAX
 
     def add(self, peer: bytes, tracker: zmq.MessageTracker, size: int) -> None:
         """A reply was handed over."""
-        self._by_peer.setdefault(peer, []).append((tracker, size))
+        self._by_peer.setdefault(peer, deque()).append((tracker, size))
+        self._sizes[peer] = self._sizes.get(peer, 0) + size
+        self._size += size
 
     def _sweep(self, peer: bytes) -> None:
-        waiting = [each for each in self._by_peer.get(peer, ()) if not each[0].done]
-        if waiting:
-            self._by_peer[peer] = waiting
-        else:
-            self._by_peer.pop(peer, None)
+        waiting = self._by_peer.get(peer)
+        if waiting is None:
+            return
+        while waiting and waiting[0][0].done:
+            _, size = waiting.popleft()
+            self._sizes[peer] -= size
+            self._size -= size
+        if not waiting:
+            del self._by_peer[peer], self._sizes[peer]
 
 
 class Router:
@@ -192,13 +210,23 @@ class Router:
             frames.append(receive(socket, _NOBLOCK))
         self._handle(identity, frames)
 
+    def has_room(self, peer: bytes, size: int) -> bool:
+        """Return whether a reply of so many bytes would not be dropped; it is counted if it would,
+        for whoever asks does without making it."""
+        return self._has_room(peer, size)
+
+    def _has_room(self, peer: bytes, size: int) -> bool:
+        if size < LARGE_BYTES or self._unread.has_room(peer, size):
+            return True
+        self.dropped_count += 1
+        _log.debug("reply dropped: what was sent before is not read")
+        return False
+
     def send(self, peer: bytes, envelope: bytes, body: bytes) -> None:
         """Send a reply, or drop and count it if the peer is gone or does not read."""
-        large = len(body) >= LARGE_BYTES
-        if large and not self._unread.has_room(peer, len(body)):
-            self.dropped_count += 1
-            _log.debug("reply dropped: what was sent before is not read")
+        if not self._has_room(peer, len(body)):
             return
+        large = len(body) >= LARGE_BYTES
         try:
             send, socket = _Socket.send, self._socket
             send(socket, peer, _SEND_MORE)

@@ -35,6 +35,14 @@ class Ways:
                 tasks.start_soon(self._curve.serve)
                 await self._router.serve()
 
+    def has_room(self, peer: bytes, size: int) -> bool:
+        """Return whether a reply of so many bytes would not be dropped."""
+        if is_spool_peer(peer):
+            return True
+        if self._curve is not None and is_curve_peer(peer):
+            return self._curve.has_room(peer, size)
+        return self._router.has_room(peer, size)
+
     def send(self, peer: bytes, envelope: bytes, body: bytes) -> None:
         """Send a reply, or drop it if the peer is gone or does not read."""
         if is_spool_peer(peer):
