@@ -10,7 +10,7 @@ from typing import cast
 import pytest
 import zmq
 
-from agent_trace_coordinator.core.inputs import NO_FACTS
+from agent_trace_coordinator.core.inputs import NO_FACTS, Facts
 from agent_trace_coordinator.server import sockets
 from agent_trace_coordinator.server.file_stage import FileStage
 from agent_trace_coordinator.server.git_stage import GitStage
@@ -108,6 +108,14 @@ class _Sender:
         pass
 
 
+def _no_facts(*_: object) -> Facts:
+    return NO_FACTS
+
+
+def _nothing(*_: object) -> None:
+    return None
+
+
 def test_a_large_document_is_not_looked_up_for_who_has_no_room_for_it() -> None:
     desk = Desk()
     agent = desk.member()
@@ -119,14 +127,14 @@ def test_a_large_document_is_not_looked_up_for_who_has_no_room_for_it() -> None:
         looked_up.append(key)
         return desk.contents[key]
 
-    lookup = SimpleNamespace(facts=lambda *_: NO_FACTS, content=content, record_of=desk.change)
-    journal = SimpleNamespace(durable_seq=desk.state.seq, hold_while=lambda gate: None)
+    lookup = SimpleNamespace(facts=_no_facts, content=content, record_of=desk.change)
+    journal = SimpleNamespace(durable_seq=desk.state.seq, hold_while=_nothing)
     sender = _Sender()
     runtime = Runtime(
         desk.state,
         cast(Lookup, lookup),
         cast(JournalStage, journal),
-        cast(GitStage, SimpleNamespace(behind=lambda limit: None)),
+        cast(GitStage, SimpleNamespace(behind=_nothing)),
         cast(FileStage, SimpleNamespace(written_seq=desk.state.seq)),
         cast(Queries, SimpleNamespace(records_after=None)),
         sender,

@@ -52,9 +52,9 @@ CORE_MUTANTS: Final = (
     ),
     Mutant(
         "a merge does not see collisions",
-        merge.merge,
-        "if any(_collide(hunk, other) for other in left):",
-        "if False:",
+        merge._joined,  # pyright: ignore[reportPrivateUsage] - where the bug is planted
+        "elif _collide(one, other):",
+        "elif False:",
         "two changes of one line both end up in the text",
     ),
     Mutant(

@@ -5,7 +5,7 @@ older, any other line is the revision's own. Nothing is read here; whoever walks
 in, newest first, and stops when every line is found or as many were looked at as it can pay for.
 
 A deletion has no content and is passed over, so that a restored document's lines stay their
-writers'. Lines inside a change too large to be compared (`merge.COMPARED_CELLS_MAX`) are its own.
+writers'. Lines inside a change too large to be compared (`hunks.STEPS_MAX`) are its own.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from collections.abc import Collection
 
 import msgspec
 
+from .hunks import hunks
 from .lines import text_lines
-from .merge import hunks
 
 __all__ = ["Blame", "LineOrigin"]
 

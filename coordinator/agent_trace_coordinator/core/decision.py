@@ -6,6 +6,8 @@ that the state only ever changes through `apply_record`.
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from agent_trace_protocol import (
@@ -33,12 +35,14 @@ from agent_trace_protocol import (
     fold_path,
     parse_path,
 )
+from agent_trace_protocol.limits import BODY_BYTES_MAX, KIB
 
 from .apply import document_after
 from .changes import created, rewritten
 from .drafts import Late, changes_since
 from .inputs import Facts
 from .lease_guard import Guard
+from .lines import common_ends
 from .permissions import Forbidden, Verb, deny, effective_type, permit_of
 from .places import check_free
 from .records import Annotation, Change, content_key
@@ -51,6 +55,14 @@ __all__ = ["Decided", "Decision"]
 Guarded = (
     Put | Append | Edit | SectionEdit | Delete | Move | Restore | Reclassify | Annotate | Untrack
 )
+
+
+WORK_BYTES_MAX: Final = 2 * BODY_BYTES_MAX
+"""Bytes of text that one transaction may replace and bring: the largest document is replaced, and
+64 small changes of large ones are made, but others do not wait for more at once."""
+
+WHOLE_BYTES_MAX: Final = 16 * KIB
+"""Bytes of a text that is looked through as a whole, whatever of it has changed."""
 
 
 class Decided(msgspec.Struct):
@@ -93,6 +105,7 @@ class Decision:
         self.decided = Decided()
         self.undo: list[tuple[DocumentState | None, DocumentState | None]] = []
         self.contents: dict[int, bytes] = {}
+        self.work = 0
 
     def take_back(self) -> None:
         for before, after in reversed(self.undo):
@@ -241,19 +254,42 @@ class Decision:
             ),
         )
 
+    def take_work(self, removed: int, brought: int, size: int) -> None:
+        """Count the bytes that are compared, hashed and looked through for an operation.
+
+        Raises:
+            TooLarge: it is more than a transaction may cost those who wait for it.
+        """
+        self.work += max(0, removed) + brought + size // 16
+        if self.work > WORK_BYTES_MAX:
+            raise TooLarge(
+                f"the transaction replaces more than {WORK_BYTES_MAX >> 20} MiB of text; make it "
+                "several"
+            )
+
     def check_content(self, path: str, content: bytes, before: bytes = b"") -> None:
         limit = self.state.rules.document_bytes_max
         if len(content) > limit:
             raise TooLarge(f"{path} would have {len(content)} bytes; the limit is {limit}")
         check_text(path, content)
-        if not may_hold_secret(content):
+        if len(content) > WHOLE_BYTES_MAX and before:
+            # What stood there before was looked through then.
+            head, tail = common_ends(before, content)
+        else:
+            head = tail = 0
+        changed = content[head : len(content) - tail]
+        self.take_work(len(before) - head - tail, len(changed), len(content))
+        if not may_hold_secret(changed):
             return
-        secret = find_secret(content, before)
+        before = before[head : len(before) - tail]
+        secret = find_secret(changed, before)
         if secret is None:
-            suspicious = find_suspicion(content, before)
+            suspicious = find_suspicion(changed, before)
             if suspicious:
-                self.decided.notices.append(suspicion_notice(path, suspicious))
+                line = suspicious + content.count(b"\n", 0, head)
+                self.decided.notices.append(suspicion_notice(path, line))
             return
+        line = secret.line + content.count(b"\n", 0, head)
         rule = f"secret-{secret.rule}"
         if self.confirm:
             self.decided.override[rule] = None
@@ -261,7 +297,7 @@ class Decision:
         refusal = Forbidden(
             rule,
             PermissionDenied(
-                f"line {secret.line} of {path} holds what looks like a credential "
+                f"line {line} of {path} holds what looks like a credential "
                 f"({secret.rule}); history is "
                 "kept for ever, so it is not written. Take it out and try again; a user can let "
                 "it in with --confirm, nobody else can"

@@ -1,6 +1,6 @@
 """Two texts as a unified diff that `patch` and `git apply` take, and the lines a change brought.
 
-Bounded in time by `merge.hunks` and in size by what the caller allows; a diff that was cut says so
+Bounded in time by `hunks` and in size by what the caller allows; a diff that was cut says so
 and is not to be applied.
 """
 
@@ -11,8 +11,8 @@ from typing import Final
 
 import msgspec
 
+from .hunks import Hunk, hunks
 from .lines import text_lines
-from .merge import Hunk, hunks
 
 __all__ = ["CONTEXT_LINES", "Difference", "difference", "ranges_added"]
 

@@ -127,6 +127,7 @@ class Operations(Decision):
         brings = any(text.action is not Action.DELETE for text in texts)
         if not brings or not all(text.known for text in texts):
             raise late.error
+        self.work = 0
         for text in texts:
             document = self.state.documents.get(text.document)
             before = b""
@@ -214,7 +215,9 @@ class Operations(Decision):
         self.remove(document)
 
     def remove(self, document: DocumentState) -> None:
-        self.enter(document, removed(document, self.content_of(document)))
+        content = self.content_of(document)
+        self.take_work(len(content), 0, 0)
+        self.enter(document, removed(document, content))
 
     def move(self, operation: Move) -> None:
         document = self.existing(operation.path)

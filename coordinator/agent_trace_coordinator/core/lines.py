@@ -80,6 +80,11 @@ def _common_tail(before: bytes, after: bytes, most: int) -> int:
     return most
 
 
+COMPARED_LINES_MAX: Final = 50_000
+"""Lines of either text, without their common ends, that are compared. With more, all of them count
+as changed: it takes 10 bytes a line for that in a megabyte, and the event loop waits."""
+
+
 def compare(before: bytes, after: bytes) -> Comparison:
     """Return what changed between two texts."""
     if before == after:
@@ -87,7 +92,7 @@ def compare(before: bytes, after: bytes) -> Comparison:
     head, tail = common_ends(before, after)
     old = before[head : len(before) - tail].splitlines()
     new = after[head : len(after) - tail].splitlines()
-    if not old or not new:
+    if not old or not new or max(len(old), len(new)) > COMPARED_LINES_MAX:
         return Comparison(new, old)
     common = set(old).intersection(new)
     if not common:

@@ -2,55 +2,21 @@
 
 A conflict has to teach: it shows what the other writer changed, and offers the text in which both
 changes stand when they touch different lines. Costs are bounded: texts that differ in too much are
-shown and treated as one large change.
+shown and treated as one large change, so that they conflict.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from difflib import SequenceMatcher
+from collections.abc import Iterator
 from typing import Final
 
-__all__ = ["Hunk", "hunks", "merge", "show_changes"]
+from .hunks import Hunk, Steps, hunks
+from .lines import common_ends
 
-COMPARED_CELLS_MAX: Final = 1_000_000
-"""Lines of one text times lines of the other, after their common head and tail are gone, that are
-compared in detail: about 0.1 s at worst."""
+__all__ = ["merge", "show_changes"]
 
 CONTEXT_LINES: Final = 2
 """Unchanged lines shown around a change."""
-
-
-@dataclass(slots=True, frozen=True)
-class Hunk:
-    """`base[start:end]` was replaced by `lines`."""
-
-    start: int
-    end: int
-    lines: list[bytes]
-
-
-def hunks(base: list[bytes], other: list[bytes]) -> list[Hunk]:
-    """Return what makes `other` of `base`, in order; too large a change is not compared."""
-    head = 0
-    for left, right in zip(base, other, strict=False):
-        if left != right:
-            break
-        head += 1
-    tail = 0
-    while tail < min(len(base), len(other)) - head and base[-1 - tail] == other[-1 - tail]:
-        tail += 1
-    old, new = base[head : len(base) - tail], other[head : len(other) - tail]
-    if not old and not new:
-        return []
-    if not old or not new or len(old) * len(new) > COMPARED_CELLS_MAX:
-        return [Hunk(head, head + len(old), new)]
-    matcher = SequenceMatcher(None, old, new, autojunk=False)
-    return [
-        Hunk(head + a_start, head + a_end, new[b_start:b_end])
-        for tag, a_start, a_end, b_start, b_end in matcher.get_opcodes()
-        if tag != "equal"
-    ]
 
 
 def _collide(left: Hunk, right: Hunk) -> bool:
@@ -69,17 +35,16 @@ def merge(base: bytes, ours: bytes, theirs: bytes) -> bytes | None:
         return ours
     if ours == base:
         return theirs
-    lines = base.splitlines(keepends=True)
-    left = hunks(lines, ours.splitlines(keepends=True))
-    right = hunks(lines, theirs.splitlines(keepends=True))
-    joined = list(left)
-    for hunk in right:
-        if hunk in left:
-            continue
-        if any(_collide(hunk, other) for other in left):
-            return None
-        joined.append(hunk)
-    joined.sort(key=lambda hunk: (hunk.start, hunk.end))
+    # What all three have at their ends needs no comparing, whatever its size.
+    heads, tails = zip(common_ends(base, ours), common_ends(base, theirs), strict=True)
+    head, tail = min(heads), min(tails)
+    lines = _lines_between(base, head, tail)
+    steps = Steps()
+    left = hunks(lines, _lines_between(ours, head, tail), steps)
+    right = hunks(lines, _lines_between(theirs, head, tail), steps)
+    joined = _joined(left, right)
+    if joined is None:
+        return None
     result: list[bytes] = []
     position = 0
     for hunk in joined:
@@ -91,7 +56,38 @@ def merge(base: bytes, ours: bytes, theirs: bytes) -> bytes | None:
     for index, line in enumerate(result[:-1]):
         if not line.endswith((b"\n", b"\r")):
             result[index] = line + b"\n"
-    return b"".join(result)
+    return base[:head] + b"".join(result) + base[len(base) - tail :]
+
+
+def _lines_between(text: bytes, head: int, tail: int) -> list[bytes]:
+    return text[head : len(text) - tail].splitlines(keepends=True)
+
+
+def _joined(left: list[Hunk], right: list[Hunk]) -> list[Hunk] | None:
+    """Return both changes in their order, what both made alike once; None if two of them touch.
+
+    Both are in order and none touches another of its own, so each is held against few.
+    """
+    joined: list[Hunk] = []
+    mine = theirs = 0
+    while mine < len(left) or theirs < len(right):
+        if mine == len(left) or theirs == len(right):
+            joined += left[mine:] + right[theirs:]
+            break
+        one, other = left[mine], right[theirs]
+        if one == other:
+            joined.append(one)
+            mine += 1
+            theirs += 1
+        elif _collide(one, other):
+            return None
+        elif (one.start, one.end) < (other.start, other.end):
+            joined.append(one)
+            mine += 1
+        else:
+            joined.append(other)
+            theirs += 1
+    return joined
 
 
 def show_changes(before: bytes, after: bytes, bytes_max: int) -> str:
@@ -103,31 +99,34 @@ def show_changes(before: bytes, after: bytes, bytes_max: int) -> str:
     # Room for the line that counts what was left out.
     room = bytes_max - 40
     for hunk in hunks(old, new):
-        for line in _render(old, hunk, shift):
+        start = max(0, hunk.start - CONTEXT_LINES)
+        end = min(len(old), hunk.end + CONTEXT_LINES)
+        count = 1 + end - start + len(hunk.lines)
+        for index, line in enumerate(_render(old, hunk, start, end, shift)):
+            # What does not fit is counted, and not made.
             size += len(line.encode()) + 1
             if size > room:
-                left_out += 1
-            else:
-                shown.append(line)
+                left_out += count - index
+                break
+            shown.append(line)
         shift += len(hunk.lines) - (hunk.end - hunk.start)
     if left_out:
         shown.append(f"... {left_out} more lines of the diff")
     return "\n".join(shown)
 
 
-def _render(old: list[bytes], hunk: Hunk, shift: int) -> list[str]:
-    start = max(0, hunk.start - CONTEXT_LINES)
-    end = min(len(old), hunk.end + CONTEXT_LINES)
+def _render(old: list[bytes], hunk: Hunk, start: int, end: int, shift: int) -> Iterator[str]:
     removed = hunk.end - hunk.start
     count = end - start
-    header = f"@@ -{start + 1},{count} +{start + 1 + shift},{count - removed + len(hunk.lines)} @@"
-    return [
-        header,
-        *(" " + _text(line) for line in old[start : hunk.start]),
-        *("-" + _text(line) for line in old[hunk.start : hunk.end]),
-        *("+" + _text(line) for line in hunk.lines),
-        *(" " + _text(line) for line in old[hunk.end : end]),
-    ]
+    yield f"@@ -{start + 1},{count} +{start + 1 + shift},{count - removed + len(hunk.lines)} @@"
+    for mark, lines in (
+        (" ", old[start : hunk.start]),
+        ("-", old[hunk.start : hunk.end]),
+        ("+", hunk.lines),
+        (" ", old[hunk.end : end]),
+    ):
+        for line in lines:
+            yield mark + _text(line)
 
 
 def _text(line: bytes) -> str:

@@ -65,7 +65,7 @@ SECRET_RULES: Final = (
     _rule("stripe-key", "sk_live_ rk_live_", r"[sr]k_live_[A-Za-z0-9]{20,}"),
     _rule("google-api-key", "AIza", r"AIza[0-9A-Za-z_-]{35}"),
     _rule("google-oauth-secret", "GOCSPX-", r"GOCSPX-[A-Za-z0-9_-]{28}"),
-    _rule("model-provider-key", "sk-", r"sk-(?=[A-Za-z0-9_-]{0,200}[0-9])[A-Za-z0-9_-]{40,}"),
+    _rule("model-provider-key", "sk-", r"sk-(?=[A-Za-z_-]{0,200}+[0-9])[A-Za-z0-9_-]{40,}"),
     _rule("hugging-face-token", "hf_", r"hf_[A-Za-z0-9]{34,}"),
     _rule("npm-token", "npm_", r"npm_[A-Za-z0-9]{36}"),
     _rule("pypi-token", "pypi-AgE", r"pypi-AgE[A-Za-z0-9_-]{50,}"),

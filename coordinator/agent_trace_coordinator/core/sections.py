@@ -9,19 +9,53 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from agent_trace_protocol import NoMatch, SectionMode
+from agent_trace_protocol import InvalidRequest, NoMatch, SectionMode
 
 __all__ = ["edit_section"]
 
-_HEADING: Final = re.compile(rb" {0,3}(#{1,6})(?:[ \t]+(.*?))?(?:[ \t]+#+)?[ \t]*\r?\n?")
+HEADINGS_MAX: Final = 20_000
+"""Lines of a document that look like a heading or a fence; with more it is edited by its text. They
+are looked at one by one while others wait."""
+
+_HEADING: Final = re.compile(rb" {0,3}(#{1,6})(?=[ \t\r\n]|\Z)")
 _FENCE: Final = re.compile(rb" {0,3}(`{3,}|~{3,})")
+_BEGINNINGS: Final = (b"#", b"`", b"~")
 
 
-def _headings(lines: list[bytes]) -> list[tuple[int, int, bytes]]:
-    """Return (line index, level, title) of each heading."""
+def _heading(line: bytes) -> tuple[int, bytes] | None:
+    """Return level and title of a heading; None if the line is none.
+
+    A pattern for all of it would try every blank of a long line as the end of the title.
+    """
+    opening = _HEADING.match(line)
+    if opening is None:
+        return None
+    title = line[opening.end() :].rstrip(b"\r\n").strip(b" \t")
+    unclosed = title.rstrip(b"#")
+    if not unclosed or unclosed.endswith((b" ", b"\t")):
+        title = unclosed
+    return len(opening[1]), title.strip()
+
+
+def _headings(path: str, lines: list[bytes]) -> list[tuple[int, int, bytes]]:
+    """Return (line index, level, title) of each heading.
+
+    Raises:
+        InvalidRequest: there are too many.
+    """
     found: list[tuple[int, int, bytes]] = []
     fence = b""
-    for index, line in enumerate(lines):
+    candidates = [
+        (index, line)
+        for index, line in enumerate(lines)
+        if line.startswith(_BEGINNINGS) or (line[:1] == b" " and line[:4].strip())
+    ]
+    if len(candidates) > HEADINGS_MAX:
+        raise InvalidRequest(
+            f"{path} has {len(candidates)} lines that may be headings, and {HEADINGS_MAX} are "
+            "looked through; edit its text instead: agent-trace edit"
+        )
+    for index, line in candidates:
         opening = _FENCE.match(line)
         if opening:
             marker = opening.group(1)
@@ -32,9 +66,9 @@ def _headings(lines: list[bytes]) -> list[tuple[int, int, bytes]]:
             continue
         if fence:
             continue
-        heading = _HEADING.fullmatch(line)
-        if heading:
-            found.append((index, len(heading.group(1)), (heading.group(2) or b"").strip()))
+        heading = _heading(line)
+        if heading is not None:
+            found.append((index, *heading))
     return found
 
 
@@ -43,12 +77,12 @@ def edit_section(content: bytes, path: str, heading: str, text: bytes, mode: Sec
 
     Raises:
         NoMatch: there is no such heading, or more than one.
+        InvalidRequest: there are too many headings.
     """
-    wanted = _HEADING.fullmatch(heading.encode())
-    level = len(wanted.group(1)) if wanted else 0
-    title = ((wanted.group(2) or b"") if wanted else heading.encode()).strip()
+    asked = heading.encode()
+    level, title = (_heading(asked) if b"\n" not in asked else None) or (0, asked.strip())
     lines = content.splitlines(keepends=True)
-    headings = _headings(lines)
+    headings = _headings(path, lines)
     matches = [
         position
         for position, (_, its_level, its_title) in enumerate(headings)

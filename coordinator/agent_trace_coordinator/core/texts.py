@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from agent_trace_protocol import Append, Edit, InvalidRequest, NoMatch, Put, SectionEdit
+from agent_trace_protocol import (
+    Append,
+    Edit,
+    InvalidRequest,
+    NoMatch,
+    Put,
+    SectionEdit,
+    TooLarge,
+)
+from agent_trace_protocol.limits import DOCUMENT_BYTES_MAX
 
 from .permissions import Forbidden
 from .sections import edit_section
@@ -13,7 +22,8 @@ __all__ = ["check_text", "outcome"]
 
 
 def outcome(path: str, before: bytes, operation: Put | Append | Edit | SectionEdit) -> bytes:
-    """Return what an operation makes of a text; raises `NoMatch` if it does not fit."""
+    """Return what an operation makes of a text; raises `NoMatch` if it does not fit, `TooLarge` if
+    no document can hold it."""
     match operation:
         case Put():
             return operation.content
@@ -39,6 +49,11 @@ def _replace(path: str, before: bytes, operation: Edit) -> bytes:
             f"the text to replace is in {path} {count} times; give more of the text around it, "
             "or replace all"
         )
+    # A text is not made that no document may have: one character can be replaced by a megabyte,
+    # a million times.
+    size = len(before) + count * (len(operation.new) - len(operation.old))
+    if size > DOCUMENT_BYTES_MAX:
+        raise TooLarge(f"{path} would have {size} bytes; the limit is {DOCUMENT_BYTES_MAX}")
     return before.replace(operation.old, operation.new)
 
 
