@@ -19,6 +19,7 @@ from agent_trace_coordinator.server.lookup import Lookup
 from agent_trace_coordinator.server.queries import Queries
 from agent_trace_coordinator.server.runtime import Runtime
 from agent_trace_coordinator.server.sockets import Router
+from agent_trace_coordinator.storage.base import FileSigns
 from agent_trace_protocol import (
     PROTOCOL_VERSION,
     Document,
@@ -142,6 +143,7 @@ def test_a_large_document_is_not_looked_up_for_who_has_no_room_for_it() -> None:
         reload=lambda: desk.state,
         git_lag_records_max=1,
         idle_seconds=None,
+        signs=cast(FileSigns, None),
     )
 
     def read(number: int, path: str, revision: int = 0) -> None:
