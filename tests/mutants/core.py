@@ -151,7 +151,6 @@ CORE_MUTANTS: Final = (
         "if earlier is not None and earlier != input.fingerprint:",
         "if False:",
         "a write is answered with another one's result and never done",
-        first=100,
     ),
     Mutant(
         "request numbers are forgotten",

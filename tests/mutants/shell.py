@@ -90,8 +90,7 @@ SHELL_MUTANTS: Final = (
         "for entry in self._pending.values():",
         "for entry in list[Entry]():",
         "a session that is just being closed opens again, and the journal refuses it",
-        first=160,
-        seeds=300,
+        first=480,
     ),
     Mutant(
         "pending contents are not known",
