@@ -62,6 +62,11 @@ HARNESSES: Final = (
         ("-m", "linearizability", "--seconds", "{seconds}", "--seed", "{seed}"),
     ),
     Harness(
+        "fuzz",
+        0.06,
+        ("-m", "fuzz", "all", "--seconds", "{seconds}", "--seed", "{seed}"),
+    ),
+    Harness(
         "selftest",
         0.05,
         ("-m", "agent_trace", "selftest", "--seconds", "{seconds}", "--seed", "{seed}"),
