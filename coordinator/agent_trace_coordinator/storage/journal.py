@@ -80,7 +80,7 @@ COMMITS_AT_ONCE: Final = 1000
 
 SEQ_MAX: Final = 2**63 - 1
 
-_CHUNKS: Final = (64, 16, 4, 1)
+_CHUNKS: Final = (64, 32, 16, 8, 4, 2, 1)
 """Rows per INSERT: few different statements cover every size of batch."""
 
 
