@@ -33,16 +33,20 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=time.time_ns() % 1_000_000)
     parser.add_argument("--fs", choices=tuple(KINDS), default="ext4")
     parser.add_argument("--mutant", choices=tuple(MUTANTS), default="")
-    parser.add_argument("--think-ms", type=float, default=2.0, help="mean pause of a client")
+    parser.add_argument("--think-ms", type=float, help="mean pause of a client")
     parser.add_argument("--keep-going", action="store_true", help="do not stop at a violation")
     parser.add_argument("--keep", type=Path, help="an empty directory for everything, not removed")
     options = parser.parse_args()
+    think_ms = options.think_ms
+    if think_ms is None:
+        # Every block state is looked at as a whole, so there the stores stay small.
+        think_ms = 20.0 if options.tier == "blocks" else 2.0
     plan = Plan(
         seconds=options.seconds,
         agents=options.agents,
         seed=options.seed,
         mutant=options.mutant,
-        think_ms=options.think_ms,
+        think_ms=think_ms,
         stop_at_violation=not options.keep_going,
     )
     for ending in (signal.SIGTERM, signal.SIGINT):

@@ -25,7 +25,7 @@ from typing import Final
 from crash.block_log import BlockEvent, read_events
 from crash.disk import KINDS, MNT_DETACH, run, unmount, why_unavailable
 
-__all__ = ["FATES", "Crash", "LoggedDisk", "Replay", "mounted", "why_no_log"]
+__all__ = ["FATES", "Crash", "LoggedDisk", "Replay", "copy_sparse", "mounted", "why_no_log"]
 
 IMAGE_BYTES: Final = {"ext4": 96 << 20, "xfs": 320 << 20}
 """Small, because one is copied for each state; XFS takes no less than 300 MB."""
@@ -78,7 +78,7 @@ class LoggedDisk:
         with self.base.open("xb") as image:
             image.truncate(IMAGE_BYTES[self.kind])
         run(maker, "-q", *_OPTIONS[self.kind], str(self.base))
-        _copy(self.base, self._image)
+        copy_sparse(self.base, self._image)
         self._server = subprocess.Popen(
             [
                 *(sys.executable, "-m", "crash.block_log"),
@@ -170,9 +170,14 @@ class Replay:
             return float("inf")
         return self.events[crash.at].time
 
-    def draw(self, random: Random, first: int, told: Sequence[float]) -> Crash:
-        """Return a crash at any event from `first` on, or right after one of the times `told`."""
-        if told and random.random() < 0.5:
+    def draw(self, random: Random, first: int, made: int, told: Sequence[float]) -> Crash:
+        """Return a crash at any event from `first` on, or right after one of the times `told`.
+
+        Now and then it is one up to `made`: that is soon over, and a time of its own.
+        """
+        if random.random() < 0.05:
+            at = random.randint(first, made)
+        elif told and random.random() < 0.5:
             at = max(first, self.index_at(random.choice(told)))
         else:
             at = random.randint(first, len(self.events))
@@ -191,7 +196,7 @@ class Replay:
                     base.seek(event.offset)
                     base.write(event.data)
         self._applied = flushed
-        _copy(self._base, target)
+        copy_sparse(self._base, target)
         random = Random(crash.seed)
         pending = self.events[flushed : crash.at]
         if crash.fate == "nothing":
@@ -222,7 +227,7 @@ def mounted(image: Path, kind: str, point: Path) -> Generator[None]:
         unmount(point)
 
 
-def _copy(source: Path, target: Path) -> None:
+def copy_sparse(source: Path, target: Path) -> None:
     """Copy a sparse file, its holes left out."""
     with source.open("rb") as old, target.open("wb") as new:
         size = os.fstat(old.fileno()).st_size
@@ -235,4 +240,6 @@ def _copy(source: Path, target: Path) -> None:
                 return  # nothing but a hole is left
             at = os.lseek(old.fileno(), begin, os.SEEK_HOLE)
             while begin < at:
-                begin += os.copy_file_range(old.fileno(), new.fileno(), at - begin, begin, begin)
+                # Not by copy_file_range: the two may be on different file systems.
+                data = os.pread(old.fileno(), min(at - begin, 1 << 20), begin)
+                begin += os.pwrite(new.fileno(), data, begin)

@@ -39,12 +39,12 @@ def test_every_disk_that_a_power_cut_may_leave_has_what_was_acknowledged(tmp_pat
 
 @pytest.mark.integration
 @pytest.mark.usefixtures("_blocks_can_be_logged")
-def test_the_block_log_finds_a_directory_that_was_not_synced(tmp_path: Path) -> None:
-    plan = Plan(seconds=1.5, agents=3, seed=5, think_ms=15, mutant="nodirsync")
+def test_the_block_log_finds_a_git_that_syncs_nothing(tmp_path: Path) -> None:
+    plan = Plan(seconds=1.5, agents=3, seed=5, think_ms=15, mutant="nogitsync")
 
     figures = run_blocks(tmp_path, plan, "ext4", tmp_path, states=60)
 
-    assert re.search("was handed out, and is not on the branch", "\n".join(figures.violations))
+    assert re.search("was handed out, and git does not have it", "\n".join(figures.violations))
 
 
 def _disks(tmp_path: Path, events: list[BlockEvent], fate: str, at: int) -> set[bytes]:
@@ -102,7 +102,7 @@ def test_a_crash_comes_right_after_an_answer_or_anywhere(tmp_path: Path) -> None
     replay = Replay(tmp_path / "base", log)
     random = Random(1)
 
-    drawn = [replay.draw(random, 1, [4.5]) for _ in range(200)]
+    drawn = [replay.draw(random, 1, 1, [4.5]) for _ in range(200)]
 
     assert {crash.at for crash in drawn} == {1, 2, 3, 4, 5}
     # The answer came before the fifth event, so that one may be missing.
