@@ -405,8 +405,8 @@ class Runtime:
 
     async def _tick(self) -> None:
         while True:
-            # Twice as often as the core counts on: what ends by its time, a dead agent's lease, is so
-            # with whoever waits for it well within a second of that.
+            # Twice as often as the core counts on: what ends by its time, a dead agent's lease, is
+            # so with whoever waits for it well within a second of that.
             await anyio.sleep(TICK_SECONDS / 2)
             self.tick()
 
