@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import random
 import sqlite3
 from collections.abc import Iterator
@@ -13,7 +15,7 @@ from agent_trace_coordinator.core.apply import apply_record
 from agent_trace_coordinator.core.invariants import check
 from agent_trace_coordinator.core.records import Changed, Entry
 from agent_trace_coordinator.core.state import Rules, State
-from agent_trace_coordinator.errors import CorruptStore, JournalFull, StoreInvalid
+from agent_trace_coordinator.errors import CorruptStore, JournalFailed, JournalFull, StoreInvalid
 from agent_trace_coordinator.repair.settle import settle
 from agent_trace_coordinator.storage.index import Index
 from agent_trace_coordinator.storage.journal import Journal
@@ -202,6 +204,17 @@ def test_entries_come_back_as_they_were_written(journal: Journal, path: Path) ->
     assert list(index.entries(5, 3)) == entries[4:7]
     assert list(index.entries(len(entries) + 1)) == []
     index.close()
+
+
+def test_a_journal_that_can_not_be_looked_at_ends_the_process(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(name: str, **_: object) -> os.stat_result:
+        raise PermissionError(errno.EACCES, "permission denied", name)
+
+    monkeypatch.setattr("agent_trace_coordinator.storage.journal_place.os.stat", denied)
+    with pytest.raises(JournalFailed, match="can not be looked at"):
+        journal.append(some_entries(), [])
 
 
 def test_a_batch_of_many_documents_is_kept_whole(journal: Journal, path: Path) -> None:

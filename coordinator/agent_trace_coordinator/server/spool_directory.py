@@ -234,6 +234,9 @@ class SpoolDirectory:
             except FileNotFoundError:
                 unread.popleft()
                 connection.unread_bytes -= oldest
+            except OSError:
+                # Nobody can tell: then it counts as unread.
+                break
         return (
             len(unread) < UNREAD_MESSAGES_MAX and connection.unread_bytes + size < UNREAD_BYTES_MAX
         )

@@ -13,7 +13,7 @@ import time
 from contextlib import closing
 from pathlib import Path
 
-from agent_trace_coordinator.errors import JournalGone
+from agent_trace_coordinator.errors import JournalFailed, JournalGone
 
 from .git_recovery import sync_directory, sync_file
 from .schema import connect, translate
@@ -35,9 +35,14 @@ class JournalPlace:
 
         Raises:
             JournalGone: one of the files is not there, or is another one.
+            JournalFailed: nobody can tell.
         """
         for name, known in zip(self._names, self._files, strict=True):
-            if known != (there := _identity(name)):
+            try:
+                there = _identity(name)
+            except OSError as error:
+                raise JournalFailed(f"state.db can not be looked at: {error}") from error
+            if known != there:
                 how = "replaced" if there else "deleted"
                 raise JournalGone(f"{os.path.basename(name)} was {how} while it was in use")
 
