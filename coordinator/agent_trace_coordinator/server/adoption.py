@@ -97,8 +97,8 @@ class Adoption:
         """The operations that took files' contents, by path, until all files show them."""
         self._captured: dict[str, Signature] = {}
         """What lies at the paths of the files that are being judged, and was read."""
-        self._due: dict[str, int] = {}
-        """Documents whose files are to be brought back, and the operation that this waits for."""
+        self._due: set[str] = set()
+        """Documents whose files are to be brought back once something is durable."""
         self._putting_back: set[str] = set()
         """Documents whose files are being brought back, at least until they are there."""
 
@@ -194,18 +194,18 @@ class Adoption:
 
     def put_back(self, effect: PutBack) -> None:
         """Bring a file back that was refused, once that is on record."""
-        self._due[effect.path] = effect.after
+        self._due.add(effect.path)
         captured = self._captured.get(effect.path)
         self._shell.when_durable(effect.after, partial(self._put_back, effect.path, captured))
 
     def _put_back(self, path: str, captured: Signature | None) -> None:
-        self._due.pop(path, None)
+        self._due.discard(path)
         document = self._shell.state.document_at(path)
         if document is None:
             return
         if document.seq > self._journal.durable_seq:
             # It has changed meanwhile, and what is not durable must not be seen.
-            self._due[path] = document.seq
+            self._due.add(path)
             self._shell.when_durable(document.seq, partial(self._put_back, path, captured))
             return
         self._putting_back.add(path)
