@@ -18,7 +18,7 @@ from agent_trace_coordinator.core.records import (
 )
 from agent_trace_coordinator.errors import GitFailed
 from agent_trace_coordinator.storage import git as git_module
-from agent_trace_coordinator.storage import git_process, git_recovery
+from agent_trace_coordinator.storage import git_packs, git_process, git_recovery
 from agent_trace_coordinator.storage.base import Entry
 from agent_trace_coordinator.storage.git import GitHistory
 from agent_trace_protocol import Action, SessionKind
@@ -488,22 +488,59 @@ def test_what_was_durable_is_not_taken_back_because_nothing_can_be_read_for_a_wh
         patch.setattr(os, "open", open_no_ref)
         with pytest.raises(GitFailed, match="too many open files"):
             history.start()
-    with monkeypatch.context() as patch:
-        patch.setattr(git_process.ObjectReader, "read", read_nothing)
-        for _ in range(git_module.SETBACKS_MAX):
-            with pytest.raises(GitFailed, match="where 3 was durable"):
-                history.start()
-    assert ref_of(root).read_bytes() == standing
-    assert history.start() == 3
+    # Neither the life that made them durable nor the next one believes a git that finds nothing,
+    # however often it says so: the packs are whole.
+    for _ in range(2):
+        with monkeypatch.context() as patch:
+            patch.setattr(git_process.ObjectReader, "read", read_nothing)
+            for _ in range(5):
+                with pytest.raises(GitFailed, match=f"does not find {commits[2][1]}, which is in "):
+                    history.start()
+        assert ref_of(root).read_bytes() == standing
+        assert history.start() == 3
+        crash(history)
+        history = open_history(commits)
 
-    # What stays unreadable is damage, and all is made again.
+    # Nor is a pack judged that can not be read itself.
+    def read_no_pack(pack: Path) -> bytes:
+        raise OSError(errno.EIO, "input/output error", str(pack))
+
     with monkeypatch.context() as patch:
         patch.setattr(git_process.ObjectReader, "read", read_nothing)
-        for _ in range(git_module.SETBACKS_MAX):
-            with pytest.raises(GitFailed):
-                history.start()
-        assert history.start() == 0
+        patch.setattr(git_packs, "_checksum", read_no_pack)
+        with pytest.raises(GitFailed, match="input/output error"):
+            history.start()
+    assert ref_of(root).read_bytes() == standing
+
+    # What no whole pack has is lost, and made again.
+    (pack,) = packs_of(root).glob("*.pack")
+    pack.chmod(0o600)
+    with pack.open("r+b") as file:
+        file.truncate(pack.stat().st_size - 1)
+    assert history.start() == 0
     assert history.commit(journal) == commits
+
+
+def test_a_combined_index_that_leads_astray_is_forgotten(
+    root: Path, open_history: OpenHistory
+) -> None:
+    history = open_history()
+    history.start()
+    commits = history.commit(puts(3))
+    history.checkpoint()
+    history.maintain()
+    crash(history)
+    (combined,) = packs_of(root).glob("multi-pack-index")
+    combined.chmod(0o600)
+    data = bytearray(combined.read_bytes())
+    at = data.index(bytes.fromhex(commits[2][1]))
+    data[at + 19] ^= 1
+    combined.write_bytes(data)
+
+    history = open_history(commits)
+    with pytest.raises(GitFailed, match=f"does not find {commits[2][1]}, which is in "):
+        history.start()
+    assert history.start() == 3
 
 
 def test_a_damaged_commit_is_never_built_upon(root: Path, open_history: OpenHistory) -> None:

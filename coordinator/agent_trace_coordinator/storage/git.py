@@ -31,6 +31,7 @@ from agent_trace_coordinator.errors import GitFailed
 from .base import Entry
 from .commit import render_commit
 from .git_losses import forget_derived, gone_packs, is_connected
+from .git_packs import WholePacks
 from .git_pipe import Pipe
 from .git_process import ANSWER_SECONDS, BRANCH, GitRunner, ObjectReader
 from .git_recovery import (
@@ -63,10 +64,6 @@ IMPORT_BYTES_MAX: Final = 1024 * 1024 * 1024
 """Bytes given to one fast-import: it remembers every object it made, and packs stay small."""
 
 _LOG: Final = logging.getLogger("agent_trace.git")
-
-SETBACKS_MAX: Final = 3
-"""Starts that fail rather than put the branch back behind what was durable in this life: a git that
-gets no file or no memory says of every object that it is missing. After that it is believed."""
 
 _FOREIGN_REFS: Final = "refs/agent-trace/foreign"
 
@@ -131,8 +128,6 @@ class GitHistory:
         self._checkpoints = 0
         self._synced: set[str] = set()
         self._suspects: set[str] = set()
-        self._durable_seq = 0
-        self._setbacks = 0
 
     # ---- the port ---------------------------------------------------------------------------
 
@@ -317,7 +312,19 @@ class GitHistory:
             forget_derived(self._directory)
         current = read_ref(self._directory, self._ref)
         with ObjectReader(self._runner, self._answer_seconds) as objects:
-            found = find_head(current, self._known_commits, objects.read)
+            packs = WholePacks(self._packs)
+
+            def read(name: str) -> tuple[bytes, bytes] | None:
+                """Believe git that an object is gone only if no pack is there that has it: put
+                back for nothing, the branch would lack commits that were handed out."""
+                found = objects.read(name)
+                if found is None and (pack := packs.holding(name)):
+                    # Or else it is the combined index that leads it astray.
+                    forget_derived(self._directory)
+                    raise GitFailed(f"git does not find {name}, which is in {pack}")
+                return found
+
+            found = find_head(current, self._known_commits, read)
         if (
             (damaged or gone)
             and found.commit
@@ -326,14 +333,6 @@ class GitHistory:
             # The newest commit is whole, but not what it stands on. Made again from the first one
             # on, commits have the same ids, and what is still there is not written twice.
             found = FoundHead("", 0, found.foreign)
-        # Packs that are not listed are gone; anything else may be a git that can open no file.
-        doubtful = current and not gone and found.seq < self._durable_seq
-        if doubtful and self._setbacks < SETBACKS_MAX:
-            self._setbacks += 1
-            raise GitFailed(
-                f"git finds operation {found.seq} only, where {self._durable_seq} was durable; it "
-                "is asked again before the branch is put back"
-            )
         if found.foreign:
             _LOG.warning("commit %s on the branch is not ours; kept aside", current)
             write_ref(self._directory, f"{_FOREIGN_REFS}/{current}", current)
@@ -346,7 +345,6 @@ class GitHistory:
         self._synced = set()
         self._sync_repository()
         self._head, self._seq = found.commit, found.seq
-        self._durable_seq, self._setbacks = found.seq, 0
         self._started = True
         return self._seq
 
@@ -418,7 +416,6 @@ class GitHistory:
         sync_directories(self._packs, (self._directory / self._ref).parent)
         self._synced = set(os.listdir(self._packs))
         self._ahead = False
-        self._durable_seq = self._seq
         self._checkpoints += 1
         if self._checkpoints >= CHECKPOINTS_MAX or self._imported_bytes >= IMPORT_BYTES_MAX:
             self._end_import()

@@ -9,7 +9,6 @@ hashed, and is the object that its name says.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
 import os
 import re
@@ -21,6 +20,7 @@ from typing import Final
 
 from agent_trace_coordinator.errors import GitFailed
 
+from .git_packs import PackIndex, names_listed, read_index
 from .git_process import ANSWER_SECONDS, GitRunner, ObjectReader
 
 __all__ = ["ObjectHoard"]
@@ -88,12 +88,7 @@ class ObjectHoard:
     def _named_by_indexes(self) -> Iterator[str]:
         objects = self._scratch / "objects.git" / "objects"
         for index in (objects / "pack").glob("*.idx"):
-            data = index.read_bytes()
-            if data[:8] != b"\xfftOc\0\0\0\2":
-                continue
-            (count,) = struct.unpack_from(">I", data, 8 + 255 * 4)
-            for at in range(1032, min(1032 + 20 * count, len(data) - 19), 20):
-                yield data[at : at + 20].hex()
+            yield from names_listed(index.read_bytes())
         for fan in objects.iterdir():
             if _FAN.fullmatch(fan.name):
                 for name in os.listdir(fan):
@@ -132,18 +127,20 @@ class ObjectHoard:
     def _borrow_pack(self, pack: Path, index: Path, target: Path) -> str:
         """Make a pack readable under `target`; return what is broken about it."""
         own_pack, own_index = target.with_suffix(".pack"), target.with_suffix(".idx")
-        names = _verified_index(index)
-        if names is not None:
+        listed: PackIndex | None = None
+        with contextlib.suppress(OSError):
+            listed = read_index(index)
+        if listed is not None:
             own_index.symlink_to(index.absolute())
             data = pack.read_bytes()
-            head = struct.pack(">4sII", b"PACK", 2, struct.unpack_from(">I", names, 1028)[0])
-            trailer = names[-40:-20]
+            head = struct.pack(">4sII", b"PACK", 2, listed.count)
+            trailer = listed.pack_checksum
             if data[:12] == head and data[-20:] == trailer:
                 own_pack.symlink_to(pack.absolute())
                 return ""
             # git takes a pack only if its ends are what the index says; what lies between is
             # found by the index, and each object is hashed on its own.
-            size = max(len(data), _last_offset(names) + 32)
+            size = max(len(data), listed.last_offset + 32)
             own_pack.write_bytes(head + data[12:-20].ljust(size - 32, b"\0") + trailer)
             return "its beginning or end is damaged"
         own_pack.symlink_to(pack.absolute())
@@ -162,22 +159,3 @@ class ObjectHoard:
         finally:
             pipe.kill()
         return "the pack and its index are damaged"
-
-
-def _verified_index(index: Path) -> bytes | None:
-    """Return an index whose checksum is right; None for any other."""
-    try:
-        data = index.read_bytes()
-    except OSError:
-        return None
-    if len(data) < 1072 or data[:8] != b"\xfftOc\0\0\0\2":
-        return None
-    digest = hashlib.sha1(data[:-20], usedforsecurity=False).digest()
-    return data if digest == data[-20:] else None
-
-
-def _last_offset(index: bytes) -> int:
-    (count,) = struct.unpack_from(">I", index, 1028)
-    start = 1032 + 24 * count
-    offsets = struct.unpack_from(f">{count}I", index, start)
-    return max((each for each in offsets if each < 2**31), default=0)
