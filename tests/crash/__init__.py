@@ -16,8 +16,12 @@ the disks that a power cut could have left, with what was not flushed lost, reor
 repository between two lives, each way a cut could and some worse ones. `--mutant` plants a bug
 (`crash.mutant_coordinator`), to show that the harness fails when it has to.
 
+The last line of a run, `total ...`, holds the figures that can be added up: `python -m crash.total
+LOG ...` adds those of all runs in these files.
+
 The parts: `client` is one agent's process, `workload` what it writes, `history` what it notes down,
 `model` an independent idea of what the operations mean, `check` the laws, `processes` and `disk`
 what is killed and cut, `scene` what all controllers share, `run` the controllers; `block_log` is
-the device that remembers, `block_disk` makes disks of what it remembers, `blocks` tries them.
+the device that remembers, `block_disk` makes disks of what it remembers, `block_states` recovers
+and checks one of them, `blocks` records and chooses; `loop` mounts images.
 """

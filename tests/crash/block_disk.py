@@ -8,7 +8,6 @@ honest one does wrong).
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import shutil
 import subprocess
@@ -23,9 +22,19 @@ from types import TracebackType
 from typing import Final
 
 from crash.block_log import BlockEvent, read_events
-from crash.disk import KINDS, MNT_DETACH, run, unmount, why_unavailable
+from crash.disk import KINDS, run, unmount, why_unavailable
+from crash.loop import MNT_DETACH, mount_image, unmount_now
 
-__all__ = ["FATES", "Crash", "LoggedDisk", "Replay", "copy_sparse", "mounted", "why_no_log"]
+__all__ = [
+    "FATES",
+    "Crash",
+    "LoggedDisk",
+    "Remains",
+    "Replay",
+    "copy_sparse",
+    "mounted",
+    "why_no_log",
+]
 
 IMAGE_BYTES: Final = {"ext4": 96 << 20, "xfs": 320 << 20}
 """Small, because one is copied for each state; XFS takes no less than 300 MB."""
@@ -113,10 +122,9 @@ class LoggedDisk:
         """End the server; the kernel gives the loop device back a moment after the unmounting."""
         assert self._server is not None
         deadline = time.monotonic() + RELEASE_SECONDS
-        libc = ctypes.CDLL(None, use_errno=True)
-        while libc.umount2(os.fsencode(self._point), 0):
+        while not unmount_now(self._point):
             if time.monotonic() > deadline:
-                libc.umount2(os.fsencode(self._point), MNT_DETACH)
+                unmount_now(self._point, MNT_DETACH)
                 break
             time.sleep(0.01)
         try:
@@ -142,6 +150,16 @@ class Crash:
         return f"before event {self.at}, {self.fate} of what was not flushed, drawn by {self.seed}"
 
 
+@dataclass(frozen=True, slots=True)
+class Remains:
+    """What is on the disk after a crash; two crashes that leave the same make the same disk."""
+
+    flushed: int
+    """All events before this one are whole."""
+    parts: tuple[tuple[int, int, int], ...]
+    """And of these later ones what lies between two offsets."""
+
+
 FATES: Final = ("nothing", "all", "torn", "some")
 
 
@@ -152,13 +170,14 @@ class Replay:
         """`base` becomes the disk as it surely was at the last crash that was asked for."""
         self.events: Sequence[BlockEvent] = tuple(read_events(log))
         self._times = [event.time for event in self.events]
+        self._flushes = [index for index, event in enumerate(self.events) if event.is_flush]
         self._base = base
         self._applied = 0
 
     @property
     def flush_count(self) -> int:
         """How often the disk was told to flush."""
-        return sum(event.is_flush for event in self.events)
+        return len(self._flushes)
 
     def index_at(self, time: float) -> int:
         """Return the first event that came at this time or later."""
@@ -170,13 +189,25 @@ class Replay:
             return float("inf")
         return self.events[crash.at].time
 
-    def draw(self, random: Random, first: int, made: int, told: Sequence[float]) -> Crash:
+    def draw(
+        self,
+        random: Random,
+        first: int,
+        made: int,
+        told: Sequence[float],
+        named: Sequence[float] = (),
+    ) -> Crash:
         """Return a crash at any event from `first` on, or right after one of the times `told`.
 
-        Now and then it is one up to `made`: that is soon over, and a time of its own.
+        Now and then it is one up to `made`: that is soon over, and a time of its own. Or one right
+        after a time at which a commit was `named`, with all lost that was not flushed: whatever git
+        has not synced by then is gone, were it only the name of a file.
         """
         if random.random() < 0.05:
             at = random.randint(first, made)
+        elif named and random.random() < 0.2:
+            at = max(first, self.index_at(random.choice(named)))
+            return Crash(at, "nothing", 0)
         elif told and random.random() < 0.5:
             at = max(first, self.index_at(random.choice(told)))
         else:
@@ -184,43 +215,57 @@ class Replay:
         (fate,) = random.choices(FATES, weights=(35, 15, 20, 30))
         return Crash(at, fate, random.getrandbits(32))
 
-    def make(self, crash: Crash, target: Path) -> None:
-        """Write the disk that a crash left."""
-        flushed = self._applied
-        for index in range(self._applied, crash.at):
-            if self.events[index].is_flush:
-                flushed = index + 1
-        with self._base.open("r+b") as base:
-            for event in self.events[self._applied : flushed]:
-                if not event.is_flush:
-                    base.seek(event.offset)
-                    base.write(event.data)
-        self._applied = flushed
-        copy_sparse(self._base, target)
+    def left_by(self, crash: Crash) -> Remains:
+        """Return what a crash leaves of what had not been flushed."""
+        # A crash is drawn anywhere, but the last flush before it is what counts.
+        number = bisect_left(self._flushes, crash.at)
+        flushed = self._flushes[number - 1] + 1 if number else 0
         random = Random(crash.seed)
-        pending = self.events[flushed : crash.at]
+        pending = range(flushed, crash.at)
         if crash.fate == "nothing":
-            pending = ()
+            pending = range(0)
         elif crash.fate == "torn":
             # In order up to one that did not come to its end.
             pending = pending[: random.randint(0, len(pending))]
+        parts: list[tuple[int, int, int]] = []
+        for number, index in enumerate(pending):
+            if crash.fate == "some" and random.random() < 0.5:
+                continue
+            torn = crash.fate == "torn" and number == len(pending) - 1
+            torn = torn or (crash.fate == "some" and random.random() < 0.2)
+            size = len(self.events[index].data)
+            if not torn:
+                parts.append((index, 0, size))
+                continue
+            parts += [
+                (index, start, min(start + SECTOR_BYTES, size))
+                for start in range(0, size, SECTOR_BYTES)
+                if random.random() < 0.5
+            ]
+        return Remains(flushed, tuple(parts))
+
+    def make(self, crash: Crash, target: Path) -> None:
+        """Write the disk that a crash left."""
+        left = self.left_by(crash)
+        with self._base.open("r+b") as base:
+            for event in self.events[self._applied : left.flushed]:
+                if not event.is_flush:
+                    base.seek(event.offset)
+                    base.write(event.data)
+        self._applied = max(self._applied, left.flushed)
+        copy_sparse(self._base, target)
         with target.open("r+b") as disk:
-            for number, event in enumerate(pending):
-                if crash.fate == "some" and random.random() < 0.5:
-                    continue
-                torn = crash.fate == "torn" and number == len(pending) - 1
-                torn = torn or (crash.fate == "some" and random.random() < 0.2)
-                for start in range(0, len(event.data), SECTOR_BYTES):
-                    if not torn or random.random() < 0.5:
-                        disk.seek(event.offset + start)
-                        disk.write(event.data[start : start + SECTOR_BYTES])
+            for index, start, end in left.parts:
+                event = self.events[index]
+                disk.seek(event.offset + start)
+                disk.write(event.data[start:end])
 
 
 @contextlib.contextmanager
 def mounted(image: Path, kind: str, point: Path) -> Generator[None]:
     """Mount an image, by which its file system replays its own log, and unmount it at the end."""
     point.mkdir(exist_ok=True)
-    run("mount", "-o", "loop", "-t", kind, str(image), str(point))
+    mount_image(image, kind, point)
     try:
         yield
     finally:

@@ -539,13 +539,14 @@ def _compare_commit(line: Line, author: str, message: str) -> str:
 def find_left_over(root: Path) -> list[str]:
     """Return the temporary files in a store that nobody serves: there must be none."""
     found: list[str] = []
-    for directory, _, names in os.walk(root):
-        inside = Path(directory).relative_to(root)
+    top = str(root)
+    for directory, _, names in os.walk(top):
+        inside = directory[len(top) + 1 :]
         found += [
-            str(inside / name)
+            f"{inside}/{name}" if inside else name
             for name in names
-            if inside == Path(STORE_DIRECTORY, "run", "tmp")
-            or (_TEMPORARY.fullmatch(name) and name not in _LASTING)
+            if inside == f"{STORE_DIRECTORY}/run/tmp"
+            or (name not in _LASTING and _TEMPORARY.fullmatch(name))
         ]
     return found
 

@@ -7,7 +7,6 @@ from then on nothing more reaches the disk, and what was not synced is gone at t
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import fcntl
 import os
 import shutil
@@ -20,7 +19,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final
 
-__all__ = ["KINDS", "MNT_DETACH", "Disk", "run", "unmount", "why_unavailable"]
+from crash.loop import MNT_DETACH, mount_image, unmount_now
+
+__all__ = ["KINDS", "MEMORY", "Disk", "run", "unmount", "why_unavailable"]
+
+MEMORY: Final = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+"""Where images are kept: what is synced to them costs no real disk anything."""
 
 KINDS: Final = {"ext4": "e2fsprogs", "xfs": "xfsprogs"}
 """The file systems that can be cut, and the package that makes each."""
@@ -35,15 +39,12 @@ UNMOUNT_SECONDS: Final = 20.0
 _SHUTDOWN: Final = 0x8004587D
 _NO_LOG_FLUSH: Final = 2
 
-MNT_DETACH: Final = 2
-"""Of umount2: leave the tree at once, and end when the last user is gone."""
-
 
 def why_unavailable() -> str:
     """Return why no disk can be made here; empty if one can."""
     if os.geteuid() != 0:
         return "cutting the power needs root, to mount a file system: run the tests as root"
-    for tool in ("losetup", "mount", "umount"):
+    for tool in ("losetup", "mount"):
         if shutil.which(tool) is None:
             return f"cutting the power needs {tool}: install it with `apt-get install mount`"
     with tempfile.NamedTemporaryFile() as image:
@@ -64,9 +65,10 @@ class Disk:
     """Owns an image and its mount until `close`, or the end of the `with` block."""
 
     def __init__(self, directory: Path, kind: str) -> None:
-        """The image and the mount point are made in `directory`."""
+        """The mount point is made in `directory`, the image in memory if there is room."""
         self.kind = kind
-        self.image = directory / f"{kind}.img"
+        self._held = tempfile.TemporaryDirectory(prefix="crash-", dir=MEMORY or directory)
+        self.image = Path(self._held.name) / f"{kind}.img"
         self.root = directory / kind
         self._lever: int | None = None
         self._mounted = False
@@ -74,14 +76,15 @@ class Disk:
     def __enter__(self) -> Disk:
         maker = f"mkfs.{self.kind}"
         if shutil.which(maker) is None:
+            self.close()
             raise RuntimeError(
                 f"{maker} is not installed; get it with `apt-get install {KINDS[self.kind]}`"
             )
-        self.root.mkdir()
-        with self.image.open("xb") as image:
-            image.truncate(IMAGE_BYTES)
-        run(maker, "-q", str(self.image))
         try:
+            self.root.mkdir()
+            with self.image.open("xb") as image:
+                image.truncate(IMAGE_BYTES)
+            run(maker, "-q", str(self.image))
             self.mount()
         except BaseException:
             self.close()
@@ -98,8 +101,7 @@ class Disk:
 
     def mount(self) -> None:
         """Give it power: the file system replays its log."""
-        # The loop device is bound to the mount and vanishes with it, however this process ends.
-        run("mount", "-o", "loop", "-t", self.kind, str(self.image), str(self.root))
+        mount_image(self.image, self.kind, self.root)
         self._mounted = True
         self._lever = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
 
@@ -121,15 +123,16 @@ class Disk:
 
     def close(self) -> None:
         """Unmount, come what may, and remove the image. Doing it twice is harmless."""
-        if self._mounted:
-            try:
+        try:
+            if self._mounted:
                 self.unmount()
-            except RuntimeError:
-                # It leaves the tree at once and the device when its last user is gone.
-                ctypes.CDLL(None, use_errno=True).umount2(os.fsencode(self.root), MNT_DETACH)
-                self._mounted = False
-                raise
-        self.image.unlink(missing_ok=True)
+        except RuntimeError:
+            # It leaves the tree at once and the device when its last user is gone.
+            unmount_now(self.root, MNT_DETACH)
+            self._mounted = False
+            raise
+        finally:
+            self._held.cleanup()
 
 
 def unmount(root: Path) -> None:
@@ -140,12 +143,10 @@ def unmount(root: Path) -> None:
     """
     deadline = time.monotonic() + UNMOUNT_SECONDS
     while True:
-        done = subprocess.run(["umount", str(root)], capture_output=True, check=False)
-        if done.returncode == 0:
+        if unmount_now(root):
             break
         if time.monotonic() > deadline:
-            said = done.stderr.decode("utf-8", "replace").strip()
-            raise RuntimeError(f"{root} can not be unmounted: {said}")
+            raise RuntimeError(f"{root} can not be unmounted: somebody uses it")
         # A git whose coordinator was killed goes on with what is in its pipe.
         for user in _users(root):
             with contextlib.suppress(ProcessLookupError):

@@ -110,10 +110,11 @@ def _nogitsync() -> None:
 def _nodirsync() -> None:
     """What git has written is synced, and the directories in which it got its names are not."""
 
-    def sync_nothing(path: Path) -> None:
+    def sync_nothing(*paths: Path) -> None:
         pass
 
     _replace(git, "sync_directory", sync_nothing)
+    _replace(git, "sync_directories", sync_nothing)
 
 
 MUTANTS: Final[dict[str, Callable[[], None]]] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,9 +24,12 @@ __all__ = [
     "read_commits",
     "read_files",
     "run_git",
+    "standing_commits",
 ]
 
 BRANCH: Final = "main"
+
+_ID: Final = re.compile("[0-9a-f]{40}")
 
 GIT_SECONDS: Final = 120.0
 """How long one git command may take."""
@@ -51,6 +55,8 @@ def run_git(*arguments: str, input: bytes = b"", check: bool = True) -> bytes:
         "GIT_CONFIG_KEY_0": "safe.directory",
         "GIT_CONFIG_VALUE_0": "*",
         "LC_ALL": "C",
+        # Thousands of ids come in few pieces, not each in one of its own.
+        "GIT_FLUSH": "0",
     }
     finished = subprocess.run(
         ["git", *arguments],
@@ -162,13 +168,32 @@ def clone_files(repo: Path, target: Path) -> dict[str, bytes]:
 def read_files(root: Path, without: str) -> dict[str, bytes]:
     """Return all files below a directory by their relative path, less one directory at the top."""
     files: dict[str, bytes] = {}
-    for directory, directories, names in os.walk(root):
-        if Path(directory) == root and without in directories:
+    top = str(root)
+    # Strings, not paths: this is gone through for every disk that a power cut may have left.
+    for directory, directories, names in os.walk(top):
+        if directory == top and without in directories:
             directories.remove(without)
         for name in names:
-            path = Path(directory, name)
-            files[path.relative_to(root).as_posix()] = path.read_bytes()
+            path = f"{directory}/{name}"
+            with open(path, "rb") as file:
+                files[path[len(top) + 1 :]] = file.read()
     return files
+
+
+def standing_commits(repo: Path) -> list[str]:
+    """Return the whole commits that the branch can be followed to, the newest first.
+
+    Each one is read, the commit-graph is not believed. A repository in which nothing can be
+    followed has none.
+    """
+    said = run_git(
+        f"--git-dir={repo}",
+        *("-c", "core.commitGraph=false"),
+        *("rev-list", "--first-parent", BRANCH, "--"),
+        check=False,
+    )
+    lines = said.decode("utf-8", "replace").splitlines()
+    return [line for line in lines if _ID.fullmatch(line)]
 
 
 def missing_commits(repo: Path, ids: list[str]) -> list[str]:
