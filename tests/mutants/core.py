@@ -240,4 +240,19 @@ CORE_MUTANTS: Final = (
         "a coordinator that replays for a minute ends every session it finds",
         seeds=100,
     ),
+    # -- bounded memory --
+    Mutant(
+        "a draft that is gone is still looked for",
+        State.leave_draft,
+        "if self.draft_attempts.get(draft.body.attempt) == seq:",
+        "if False:",
+        "a coordinator grows with every draft, and points to one that is not there",
+    ),
+    Mutant(
+        "refusals are remembered for ever",
+        refusals.note_refusal,
+        "while len(refusals) > REFUSALS_MAX:",
+        "while len(refusals) > 10 * REFUSALS_MAX:",
+        "an agent that is refused again and again fills the coordinator's memory",
+    ),
 )

@@ -7,6 +7,7 @@ from typing import Final
 from agent_trace_coordinator.server.journal_stage import JournalStage
 from agent_trace_coordinator.server.lookup import Lookup
 from agent_trace_coordinator.server.runtime import Runtime
+from agent_trace_coordinator.server.shares import Shares
 
 from .plant import Mutant
 
@@ -160,5 +161,20 @@ SHELL_MUTANTS: Final = (
         "list[Entry]()",
         "operations are lost between two batches",
         seeds=300,
+    ),
+    # -- bounded memory --
+    Mutant(
+        "a connection is remembered for ever",
+        Shares.settle,
+        "if count == 1:",
+        "if False:",
+        "a coordinator grows with every command that is run",
+    ),
+    Mutant(
+        "questions are counted for ever",
+        Runtime._finish,
+        "del self._queries_of[peer]",
+        "pass",
+        "a coordinator grows with every command that is run",
     ),
 )

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Final, Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from anyio.abc import TaskGroup
 
@@ -28,6 +28,7 @@ from agent_trace_coordinator.server.runtime import Runtime
 
 from .clock import SimulatedClock, Timeline
 from .disk import Disk, SetAsideFolder, SimulatedIndex, SimulatedTree
+from .memory_oracle import GIT_LAG_RECORDS_MAX, check_bounds
 from .stages import (
     InlineTasks,
     SimulatedFiles,
@@ -41,9 +42,6 @@ if TYPE_CHECKING:
     from .faults import FaultPlan
 
 __all__ = ["Coordinator", "Observer"]
-
-GIT_LAG_RECORDS_MAX: Final = 40
-"""Small, so that git falls too far behind now and then and the journal waits for it."""
 
 
 class ProcessKilled(BaseException):
@@ -275,6 +273,7 @@ class Coordinator:
         if self.running:
             runtime = self.runtime
             check(runtime.state)
+            check_bounds(runtime.state)
             assert not runtime.read_only or not runtime.waiting_count, (
                 "requests wait for a disk that takes no writes"
             )
@@ -338,6 +337,12 @@ class Coordinator:
             and not self.journal.untold
             and not (self._disk.rules.generated and self.runtime.state.trace.fresh)
         )
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether files and git have followed as well."""
+        seq = self.journal.durable_seq
+        return self.idle and self.files.written_seq == seq == self.git.git_seq
 
 
 class _Life:

@@ -13,6 +13,7 @@ from random import Random
 from typing import Final
 from unittest.mock import patch
 
+from agent_trace_coordinator.core import reads, refusals
 from agent_trace_coordinator.core.records import Entry
 from agent_trace_coordinator.server import journal_stage, lookup, runtime
 
@@ -42,6 +43,10 @@ def small_limits(random: Random, *, calm: bool = False) -> Generator[None]:
             assert name in vars(module)
             if random.random() < 0.15 and not calm:
                 stack.enter_context(patch.dict(vars(module), {name: small}))
+        for module, name in ((refusals, "REFUSALS_MAX"), (reads, "READS_MAX")):
+            assert name in vars(module)
+            if random.random() < 0.3 and not calm:
+                stack.enter_context(patch.dict(vars(module), {name: random.choice((1, 3))}))
         yield
 
 

@@ -17,6 +17,7 @@ from .clock import SimulatedClock, Timeline
 from .coordinator import Coordinator
 from .disk import FOREIGN_FILES, Disk
 from .faults import FaultPlan, small_limits
+from .memory_oracle import containers, grown
 from .network import Network
 from .person import Person
 from .reduction import LIMITS, WHOLE, Reduction
@@ -205,10 +206,16 @@ class World:
         if not timeline.run(self._finished, deadline):
             raise Violation(f"not finished {RECOVERY_SECONDS_MAX} s after all faults were healed")
         self.checker.check_end(self.coordinator.runtime.state)
-        # One more restart: what it loads is compared with what the clients were told.
+        # One more restart: what it loads is compared with what the clients were told, and what it
+        # holds with what the process before it held.
+        timeline.run(lambda: self.coordinator.at_rest, timeline.now + 60.0)
+        held = containers(self.coordinator.runtime)
         self.coordinator.crash()
         timeline.run(lambda: self.coordinator.idle, timeline.now + 60.0)
         self.checker.check_end(self.coordinator.runtime.state)
+        timeline.run(lambda: self.coordinator.at_rest, timeline.now + 60.0)
+        if forgotten := grown(held, containers(self.coordinator.runtime)):
+            raise Violation(f"memory is not bounded: {'; '.join(forgotten)}")
         set_aside = list(self.disk.set_aside.values())
         self.checker.files.check_end(self.checker.model, set_aside, self.disk.files)
         return Report(

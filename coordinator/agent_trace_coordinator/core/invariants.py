@@ -5,7 +5,7 @@ from __future__ import annotations
 from agent_trace_protocol import Actor, fold_path
 
 from .lease_guard import check_leases
-from .state import State
+from .state import DraftCount, State
 
 __all__ = ["check"]
 
@@ -34,3 +34,26 @@ def check(state: State) -> None:
         assert holder is not None, f"{name} is held by {key}, which is not open"
         assert holder.name == name and holder.actor is Actor.AGENT and not holder.ephemeral
     check_leases(state)
+    _check_what_waits(state)
+
+
+def _check_what_waits(state: State) -> None:
+    """Drafts, violations and unlocks: what is counted is what is there. How much there may be is
+    the settings' to say, and is not checked: they can be lowered."""
+    drafts, violations = state.drafts, state.violations
+    assert state.draft_attempts.keys() <= {each.body.attempt for each in drafts.values()}, (
+        "attempts"
+    )
+    counts: dict[tuple[Actor, str], DraftCount] = {}
+    for draft in drafts.values():
+        writer = draft.actor, draft.author
+        counts[writer] = counts.get(writer, DraftCount()).plus(1, draft.size)
+    assert state.draft_counts == counts, "drafts of writers"
+    total = DraftCount(len(drafts), sum(each.size for each in counts.values()))
+    assert state.drafts_total == total, "all drafts"
+    assert set(state.attempts.values()) <= violations.keys(), "an attempt of no violation"
+    assert state.repeats.keys() <= violations.keys(), "repeats of no violation"
+    kept = sum(each.size for each in violations.values())
+    assert state.quarantine_bytes == kept, "the texts of violations"
+    for grant in state.grants.values():
+        assert grant.document in state.documents, grant

@@ -110,11 +110,11 @@ class Adoption:
         While nothing can be recorded, or something is on its way to them, they stay as they are;
         they are found again later.
         """
+        expected = self._due | self._still_putting_back()
         waiting = [
             each
             for each in found
-            if each.path not in self._due
-            and not self._is_put_back(each.path)
+            if each.path not in expected
             and (each.content is not None or each.problem or not self._files.coming(each.path))
         ]
         try:
@@ -128,8 +128,9 @@ class Adoption:
 
     def set_aside(self, quarantine: Path, kept: list[SetAside], files_seq: int) -> None:
         """Judge what lay in the way of our own writes and was moved to the quarantine."""
+        putting_back = frozenset(self._still_putting_back())
         for aside, captured in _read_set_aside(quarantine, kept, files_seq):
-            if captured.problem and self._is_put_back(aside.path):
+            if captured.problem and aside.path in putting_back:
                 # It was recorded when it was found; here it only made room.
                 continue
             # Its place was taken, so unlike other files it does not show what became of it.
@@ -212,10 +213,10 @@ class Adoption:
         content = self._lookup.content(document.content_key, document.digest)
         self._files.put_back(path, content, captured)
 
-    def _is_put_back(self, path: str) -> bool:
-        if path in self._putting_back and not self._files.coming(path):
-            self._putting_back.remove(path)
-        return path in self._putting_back
+    def _still_putting_back(self) -> set[str]:
+        """Return the documents whose files are being brought back, and forget the others."""
+        self._putting_back = {path for path in self._putting_back if self._files.coming(path)}
+        return self._putting_back
 
     def forget(self) -> None:
         """What was not durable was taken back: nothing of it was adopted, nothing waits for it."""
