@@ -1,7 +1,10 @@
 # agent-trace with all its commands: the coordinator, the MCP gateway, the web view.
 # docker-compose.yml runs them; docs/operations.md says how.
 
-FROM python:3.12-slim AS build
+# Debian with Python 3.11 or newer; another registry's copy of it, for example, does as well.
+ARG PYTHON_IMAGE=python:3.12-slim
+
+FROM ${PYTHON_IMAGE} AS build
 WORKDIR /usr/src/agent-trace
 COPY pyproject.toml README.md LICENSE ./
 COPY protocol protocol
@@ -10,7 +13,7 @@ COPY coordinator coordinator
 RUN python -m venv /opt/agent-trace \
  && /opt/agent-trace/bin/pip install --no-cache-dir '.[traces]'
 
-FROM python:3.12-slim
+FROM ${PYTHON_IMAGE}
 RUN apt-get update \
  && apt-get install --yes --no-install-recommends git \
  && rm -rf /var/lib/apt/lists/*

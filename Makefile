@@ -19,10 +19,10 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test check bench soak conformance dist hosts screenshots reference clean
+.PHONY: help demo test check bench soak conformance dist hosts image-test screenshots reference clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(PRODUCT) ## Run the main job: many agents, one coordinator, crashes, and the proof in git
 	@$(BIN)/python -m agent_trace.demo $(ARGS)
@@ -59,6 +59,9 @@ dist: $(DEV) ## Build wheel and sdist, install each into an empty environment an
 
 hosts: $(DEV) ## Start real agent hosts from npm with what setup writes (ARGS="claude --programs DIR")
 	@PYTHONPATH=tests $(BIN)/python -m hosts $(ARGS)
+
+image-test: $(DEV) ## Build the image, run docker-compose.yml and use it (needs a container engine)
+	@PYTHONPATH=tests $(BIN)/python -m containers $(ARGS)
 
 screenshots: $(DEV) ## Take the pictures of the web view for docs/images (needs chromium)
 	@PYTHONPATH=tests $(BIN)/python -m screenshots

@@ -11,11 +11,13 @@ import hashlib
 import hmac
 import os
 import secrets
+import signal
 import socket
 import stat
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any, Final
 
 import uvicorn
@@ -183,6 +185,14 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, leaving: Callable[[], None]) -> None:
         super().__init__(config)
         self._leaving = leaving
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if sig == signal.SIGTERM:
+            # Whoever asks a service to leave sees it end with 0; uvicorn would leave, and then die
+            # by the signal all the same.
+            self.should_exit = True
+        else:
+            super().handle_exit(sig, frame)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._leaving()

@@ -23,6 +23,7 @@ from agent_trace_coordinator.storage.store import Store, create_store
 from agent_trace_protocol import Document, Durability, Put, Read
 from damage.original import take_snapshot
 from support.coordinator import Peer, running
+from support.namespaces import own_mounts
 
 pytestmark = pytest.mark.integration
 
@@ -178,6 +179,26 @@ def forged(
             if entry.name != without:
                 copy.addfile(entry, io.BytesIO(data))
     return made
+
+
+def test_it_is_restored_into_a_volume_which_nothing_can_be_renamed_to(
+    archive: Path, tmp_path: Path
+) -> None:
+    volume = tmp_path / "volume"
+    (volume / ".agent-trace.restoring" / "of a killed one").mkdir(parents=True)
+    script = """
+        python="$3"
+        mount --bind "$1" "$1" || exit
+        trace() { "$python" -m agent_trace_coordinator "$@"; }
+        trace restore-backup "$2" "$1" && trace doctor --store "$1" || exit
+        ! trace restore-backup "$2" "$1"
+    """
+    command = ("sh", "-c", script, "sh", str(volume), str(archive), sys.executable)
+    done = subprocess.run(own_mounts(*command), capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "nothing is wrong"), done.stderr
+    assert "is not empty" in done.stderr
+    assert (volume / "a.md").read_bytes() == b"perhaps not in git yet\n"
+    assert sorted(each.name for each in volume.iterdir()) == [".agent-trace", "a.md", "b"]
 
 
 def test_a_backup_without_settings_is_not_restored_as_half_a_store(

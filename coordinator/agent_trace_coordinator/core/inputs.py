@@ -101,6 +101,8 @@ class Facts(msgspec.Struct):
     """Why the session is no longer open, if the index knows it as ended."""
     holder_gone: bool = False
     """The process that holds the agent's name ran on this machine and does no longer."""
+    asker_hidden: bool = False
+    """The process that asks says that it is on this machine, and is not to be seen from here."""
     takes_writes: bool = True
     """Whether the disk takes writes; if not, no record may come of the request."""
 

@@ -90,7 +90,9 @@ def begin(
         model=request.model,
         host=request.host,
         pid=request.pid,
-        pid_started=request.pid_started,
+        # Who is not seen while it asks, from another container perhaps, is not seen later either,
+        # and that says nothing then: without its start nobody looks.
+        pid_started=0 if facts.asker_hidden else request.pid_started,
         predecessor=state.latest.get(name, "") if request.actor is Actor.AGENT else "",
         transport=request.transport,
         ephemeral=request.ephemeral,

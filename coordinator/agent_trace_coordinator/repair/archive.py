@@ -194,13 +194,20 @@ def restore_backup(archive: Path, root: Path, tell: Tell) -> BackupReport:
         BackupInvalid: the file is no backup, or damaged; nothing was put in place.
     """
     root = root.absolute()
-    if os.path.lexists(root) and not (
-        root.is_dir() and not root.is_symlink() and not os.listdir(root)
+    # A directory that is there may be a volume of a container, which no rename replaces and beside
+    # which nothing can be written: there it is made inside.
+    inside = os.path.lexists(root)
+    making = (
+        root / f"{STORE_DIRECTORY}.restoring"
+        if inside
+        else root.with_name(f".{root.name}.restoring")
+    )
+    if inside and not (
+        root.is_dir() and not root.is_symlink() and {making.name}.issuperset(os.listdir(root))
     ):
         raise StoreInvalid(f"{root} is not empty; restore into a new directory")
     if not root.parent.is_dir():
         raise StoreInvalid(f"{root.parent} is not a directory")
-    making = root.with_name(f".{root.name}.restoring")
     shutil.rmtree(making, ignore_errors=True)
     own = making / STORE_DIRECTORY
     own.mkdir(mode=0o700, parents=True)
@@ -218,13 +225,26 @@ def restore_backup(archive: Path, root: Path, tell: Tell) -> BackupReport:
             for name in names:
                 sync_file(Path(directory, name))
             sync_directory(Path(directory))
-        making.rename(root)
-        sync_directory(root.parent)
+        if inside:
+            _move_inside(making, root)
+        else:
+            making.rename(root)
+            sync_directory(root.parent)
         return BackupReport(
             str(root), journal.operations, journal.documents, commits, archive.stat().st_size
         )
     finally:
         shutil.rmtree(making, ignore_errors=True)
+
+
+def _move_inside(making: Path, root: Path) -> None:
+    """Put in place by parts, last of all what makes the directory a store."""
+    for entry in sorted(making.iterdir(), key=lambda each: each.name == STORE_DIRECTORY):
+        if entry.name == STORE_DIRECTORY:
+            sync_directory(root)
+        entry.rename(root / entry.name)
+    making.rmdir()
+    sync_directory(root)
 
 
 def _unpack(archive: Path, own: Path, tell: Tell) -> Manifest:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import socket
 import stat
 import sys
 import tempfile
@@ -35,7 +36,7 @@ from agent_trace_coordinator.storage.journal_check import JournalReport, check_j
 from agent_trace_coordinator.storage.schema import SQLITE_VERSION
 from agent_trace_coordinator.storage.store import Store, load_config
 from agent_trace_coordinator.storage.versions import check_not_newer
-from agent_trace_protocol.layout import ENDPOINT_FILE
+from agent_trace_protocol.layout import ENDPOINT_FILE, EndpointInfo
 from agent_trace_protocol.upkeep import Area, Examination, Finding
 
 from .kept_texts import wrong_draft_files, wrong_refused_files
@@ -156,7 +157,8 @@ def is_served(store: Store) -> bool:
         device = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}"
         held = f" {device}:{status.st_ino} "
         try:
-            return held in Path("/proc/locks").read_text(encoding="ascii")
+            # A lock of a process in another container is not listed here.
+            return held in Path("/proc/locks").read_text(encoding="ascii") or _answers(store)
         except OSError:
             # Not Linux: asked by taking it, shared and for a moment.
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -165,6 +167,25 @@ def is_served(store: Store) -> bool:
     finally:
         os.close(descriptor)
     return False
+
+
+def _answers(store: Store) -> bool:
+    """Return whether a process, in whichever container, accepts connections at the socket."""
+    try:
+        text = (store.root / ENDPOINT_FILE).read_bytes()
+        address = msgspec.json.decode(text, type=EndpointInfo).endpoint
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        return False
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(address.removeprefix("ipc://"))
+        except BlockingIOError:
+            # The queue of connections is full, so somebody is there to work it off.
+            return True
+        except OSError:
+            return False
+    return True
 
 
 # ---- the parts ------------------------------------------------------------------------------

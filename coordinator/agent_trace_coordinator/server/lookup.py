@@ -214,7 +214,11 @@ class Lookup:
     def _facts_of_open(self, state: State, session: str, request: Open) -> Facts:
         if session in state.sessions:
             return NO_FACTS
-        facts = Facts(session_ended=self._session_ended(session))
+        facts = Facts(
+            session_ended=self._session_ended(session),
+            asker_hidden=request.host == self._host
+            and not process_lives(request.pid, request.pid_started),
+        )
         holder = state.sessions.get(state.holders.get(request.name, ""))
         if request.actor is Actor.AGENT and holder is not None:
             facts.holder_gone = self._is_gone(holder)
