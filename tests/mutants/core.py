@@ -255,4 +255,11 @@ CORE_MUTANTS: Final = (
         "while len(refusals) > 10 * REFUSALS_MAX:",
         "an agent that is refused again and again fills the coordinator's memory",
     ),
+    Mutant(
+        "refused texts that were thrown away still count",
+        State.leave_violation,
+        "self.quarantine_bytes -= violation.size",
+        "pass",
+        "the quarantine is full for ever, and refused texts are not kept",
+    ),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from agent_trace_coordinator.server.event_feed import EventFeed
 from agent_trace_coordinator.server.journal_stage import JournalStage
 from agent_trace_coordinator.server.lookup import Lookup
 from agent_trace_coordinator.server.runtime import Runtime
@@ -176,5 +177,28 @@ SHELL_MUTANTS: Final = (
         "del self._queries_of[peer]",
         "pass",
         "a coordinator grows with every command that is run",
+    ),
+    # -- events --
+    Mutant(
+        "a page of events ends one too late",
+        EventFeed._page,
+        "EventPage(tuple(found), record.seq - 1, True)",
+        "EventPage(tuple(found), record.seq, True)",
+        "a follower never hears of what came after a full page",
+    ),
+    Mutant(
+        "a follower skips what came since it asked last",
+        EventFeed._recent_page,
+        "request.since + 1 -",
+        "request.since + 2 -",
+        "an agent that waits for another one misses what it waits for",
+    ),
+    Mutant(
+        "a follower that waits is told from the end of the batch",
+        EventFeed.add,
+        "since=page.cursor",
+        "since=page.cursor + 1",
+        "an agent that waits for another one misses what it waits for",
+        seeds=100,
     ),
 )

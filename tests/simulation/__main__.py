@@ -44,6 +44,7 @@ class Totals:
         self.leases = [0, 0, 0, 0]
         self.files = [0, 0]
         self.generated = 0
+        self.followed = [0, 0]
 
     def add(self, report: Report) -> None:
         self.simulated_seconds += report.seconds
@@ -53,6 +54,7 @@ class Totals:
         self.leases = [sum(each) for each in zip(self.leases, report.leases, strict=True)]
         self.generated += report.generated
         self.files = [sum(each) for each in zip(self.files, report.files, strict=True)]
+        self.followed = [sum(each) for each in zip(self.followed, report.followed, strict=True)]
 
     def __str__(self) -> str:
         elapsed = time.monotonic() - self.started
@@ -65,7 +67,9 @@ class Totals:
             f"{granted} leases, {written} writes under one, {stale} that came too late, 0 beside "
             f"another holder; {unlocked} writes by an unlock, 0 after its end; "
             f"{self.files[0]} changes of files adopted, {self.files[1]} refused and kept, 0 lost; "
-            f"{self.generated} revisions of generated documents"
+            f"{self.generated} revisions of generated documents; "
+            f"{self.followed[0]} events followed without a gap; "
+            f"{self.followed[1]} kept texts thrown away"
         )
 
 

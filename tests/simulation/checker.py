@@ -17,6 +17,7 @@ from agent_trace_coordinator.core.apply import apply_record
 from agent_trace_coordinator.core.records import (
     CHAIN_START,
     Changed,
+    Discarded,
     Drafted,
     Entry,
     Record,
@@ -33,10 +34,14 @@ from agent_trace_protocol import (
     Actor,
     Close,
     Committed,
+    DiscardDraft,
+    DiscardViolation,
     Document,
     Done,
     Durability,
     ErrorCode,
+    EventPage,
+    Events,
     Heartbeat,
     ListDocuments,
     Log,
@@ -53,6 +58,8 @@ from agent_trace_protocol import (
     SessionList,
     Sessions,
     Transact,
+    ViolationPage,
+    Violations,
     decode_reply,
     decode_reply_envelope,
     decode_request,
@@ -60,6 +67,7 @@ from agent_trace_protocol import (
 )
 
 from .file_oracle import FileOracle
+from .follow_oracle import FollowOracle
 from .generated_oracle import GeneratedOracle
 from .lease_oracle import LEASE_RECORDS, LeaseOracle
 from .leases import followed
@@ -160,6 +168,7 @@ class Checker:
         self.leases = LeaseOracle(self._candidates, self._sent_by, Violation)
         self.files = FileOracle(Violation)
         self.generated = GeneratedOracle(Violation)
+        self.follow = FollowOracle(Violation)
 
     @property
     def seq(self) -> int:
@@ -306,6 +315,8 @@ class Checker:
                 raise Violation(
                     f"{name} is {getattr(state, name)!r}, the journal says {getattr(mine, name)!r}"
                 )
+        if not state.violations.keys() == mine.violations.keys() == self.model.last.violations:
+            raise Violation(f"the violations that wait are {[*state.violations]}")
         self.leases.compare(state, self.model.last)
         theirs = {id: each for id, each in state.sessions.items() if each.journaled}
         if theirs.keys() != mine.sessions.keys():
@@ -349,6 +360,11 @@ class Checker:
             self._once(record)
             after = self.leases.take(self._with_request(last, record), record, body)
             after = replace(after, seq=record.seq)
+        elif isinstance(body, Discarded):
+            self._once(record)
+            sent = self._candidates(record.session, record.request)
+            same = [each.request for each in sent if each.fingerprint == record.fingerprint]
+            after = self.follow.discarded(self._with_request(last, record), record, body, same)
         elif is_generated(record):
             assert isinstance(body, Changed)
             contents = dict(entry.contents)
@@ -709,6 +725,13 @@ class Checker:
             return "no state in between has these documents"
         if isinstance(request, Log) and isinstance(reply, LogPage):
             return self._check_log(sent, request, reply)
+        if isinstance(request, Events) and isinstance(reply, EventPage):
+            return self.follow.check_events(request, reply, self._records)
+        if isinstance(request, Violations) and isinstance(reply, ViolationPage):
+            return self.follow.check_violations(request, reply, snapshots)
+        if isinstance(request, (DiscardViolation, DiscardDraft)) and isinstance(reply, Done):
+            done = record is not None and record.fingerprint == sent.fingerprint
+            return "" if done else "nothing was thrown away"
         if isinstance(request, Sessions) and isinstance(reply, SessionList):
             named = {each.id for each in reply.sessions}
             if any(each.sessions.keys() <= named for each in snapshots):
@@ -821,6 +844,9 @@ class Checker:
             return said
         if isinstance(request, Transact):
             return self._check_transact_refusal(sent, request, reply, record)
+        if isinstance(request, (DiscardViolation, DiscardDraft)) and code is ErrorCode.NOT_FOUND:
+            sent.refused = True
+            return self.follow.check_absence(request, snapshots)
         if isinstance(request, (Read, Log)) and request.path and not is_path(request.path):
             return "" if code is ErrorCode.INVALID_PATH else "that is no path"
         if isinstance(request, Read) and code is ErrorCode.NOT_FOUND:
@@ -929,7 +955,7 @@ class Checker:
 
 def _waits(request: Request) -> bool:
     """Return whether a request may wait for long."""
-    return isinstance(request, AcquireLease) and request.wait_seconds > 0
+    return isinstance(request, (AcquireLease, Events)) and request.wait_seconds > 0
 
 
 def _listed(snapshot: Snapshot, prefix: str) -> list[tuple[str, int, int, int]]:

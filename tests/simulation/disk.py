@@ -175,6 +175,9 @@ class SimulatedIndex(Index):
     def record(self, seq: int) -> Record | None:
         return self._disk.entries[seq - 1].record if 1 <= seq <= self._disk.seq else None
 
+    def records_after(self, seq: int, last: int, limit: int) -> list[Record]:
+        return [entry.record for entry in self._disk.entries[seq : min(last, seq + limit)]]
+
     def request(self, session: str, number: int) -> Record | None:
         return self._disk.requests.get((session, number))
 

@@ -17,7 +17,7 @@ import anyio
 import msgspec
 
 from agent_trace_coordinator.core.effects import AnswerStatus
-from agent_trace_coordinator.core.records import Entry
+from agent_trace_coordinator.core.records import Entry, Record
 from agent_trace_coordinator.errors import JournalFull
 from agent_trace_coordinator.server.file_stage import GATHER_SECONDS, FileStage
 from agent_trace_coordinator.server.git_stage import GitStage
@@ -290,6 +290,9 @@ class SimulatedQueries(Queries):
     def __init__(self, index: SimulatedIndex) -> None:
         super().__init__(index, Path("/simulated"), "", _no_figures)
         self._entries = index
+
+    async def records_after(self, seq: int, last: int, limit: int) -> list[Record]:
+        return self._entries.records_after(seq, last, limit)
 
     async def log(self, request: Log, document: int, seq: int) -> tuple[list[LogEntry], bool]:
         # As in the product: nothing beyond the operation the question was asked at is shown.

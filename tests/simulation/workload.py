@@ -61,6 +61,7 @@ from agent_trace_protocol import (
 )
 
 from .clock import Timeline
+from .followwork import Place, discard_draft, discard_violation, follow
 from .leasework import Task, ask_leases, rights, under_lease, write_protected
 from .network import Network
 
@@ -112,6 +113,8 @@ class Profile:
     ephemeral: bool = False
     takes_over: bool = False
     """It does not wait for a live holder of its name to go stale."""
+    looks_on: bool = False
+    """It writes no documents: it follows the events, and decides about what was kept."""
 
 
 class Client:
@@ -137,6 +140,7 @@ class Client:
         self.profile = own
         self._left = own.tasks
         self._idle = idle
+        self._place = Place()
         self._known: dict[str, int] = {}
         """The revision of each document that this agent saw last."""
         self._lines: list[bytes] = []
@@ -370,6 +374,14 @@ class Client:
 
     def _draw_task(self) -> Task:
         draw = self._random.random()
+        if self.profile.looks_on:
+            if draw < 0.6:
+                return follow(self._random, self._place)
+            return (
+                discard_violation(self._random)
+                if draw < 0.85
+                else discard_draft(self._random, self._board)
+            )
         if draw < 0.3:
             return self._read_modify_write()
         if draw < 0.7:

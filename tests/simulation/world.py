@@ -43,6 +43,8 @@ _CASTS: Final = (
     Profile("guest", Actor.AGENT, SessionKind.CLI, 15, 1, 1.5, ephemeral=True),
 )
 
+_LOOKS_ON: Final = Profile("visitor", Actor.USER, SessionKind.CLI, 25, 2, 0.5, looks_on=True)
+
 
 @dataclass(slots=True, frozen=True)
 class Report:
@@ -64,6 +66,8 @@ class Report:
     """Changes of files that were adopted, and that were refused."""
     generated: int
     """Revisions of generated documents."""
+    followed: tuple[int, int]
+    """Events that were shown to followers; drafts and refused writes that were thrown away."""
 
 
 class World:
@@ -114,6 +118,8 @@ class World:
         self.network.life = lambda: self.coordinator.life
         self.coordinator.start()
         cast = [each for each in _CASTS if self._random.random() < 0.8] or list(_CASTS[:2])
+        if stream("looking on").random() < 0.4:
+            cast.append(_LOOKS_ON)
         self.cast_count = len(cast)
         board: list[str] = []
         self.clients = [
@@ -230,6 +236,7 @@ class World:
             self.checker.leases.counts,
             (self.checker.files.adopted_count, self.checker.files.refused_count),
             self.checker.generated.count,
+            (self.checker.follow.events_count, self.checker.follow.discarded_count),
         )
 
     def _finished(self) -> bool:
