@@ -22,7 +22,7 @@ import anyio.lowlevel
 import msgspec
 
 from agent_trace_protocol import (
-    PROTOCOL_VERSION,
+    PROTOCOL_VERSION_MIN,
     AgentTraceError,
     Close,
     ErrorCode,
@@ -241,7 +241,7 @@ class Session:
         if entry.deadline != math.inf:
             left_ms = (entry.deadline - anyio.current_time()) * 1000
             budget_ms = int(min(max(left_ms, 1), _BUDGET_MS_MAX))
-        envelope = RequestEnvelope(PROTOCOL_VERSION, self._key, entry.number, budget_ms)
+        envelope = RequestEnvelope(self.opened.protocol, self._key, entry.number, budget_ms)
         if not again:
             entry.sent_at = boot_time()
             entry.asked_count = 0
@@ -414,7 +414,8 @@ class Session:
             with anyio.CancelScope() as self._scope:
                 self._scope.deadline = anyio.current_time() + OPEN_SECONDS_MAX
                 self._opening = transport
-                envelope = RequestEnvelope(PROTOCOL_VERSION, self._key, 0)
+                # The oldest that is offered: whoever speaks any of the others can read it.
+                envelope = RequestEnvelope(PROTOCOL_VERSION_MIN, self._key, 0)
                 transport.send_nowait(encode(envelope), self._open_body)
                 await transport.run(self._deliver)
             raise ConnectionLost(

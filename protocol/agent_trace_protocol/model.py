@@ -200,7 +200,8 @@ class SessionInfo(msgspec.Struct, frozen=True, array_like=True):
     transport: str = ""
     """By what its client said it is connected, such as `ipc` or `tcp`."""
     last_seen_ms: Count = 0
-    """When the last sign of life came, UTC milliseconds; 0 for a session that has ended."""
+    """When the last sign of life came, UTC milliseconds; 0 if that is not known of one that has
+    ended."""
     ended_ms: Count = 0
     """When it ended, UTC milliseconds; 0 for an open session."""
     reason: str = ""

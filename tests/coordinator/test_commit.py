@@ -23,6 +23,7 @@ from agent_trace_coordinator.core.records import (
     RecordBody,
     Repeated,
     SessionClosed,
+    SessionEnded,
     SessionOpened,
     Unlocked,
     Violated,
@@ -302,6 +303,7 @@ BODIES = st.one_of(
     st.builds(LeaseExtended, NUMBER, PATH, NUMBER),
     st.builds(LeaseReleased, NUMBER, PATH, TEXT),
     st.builds(SessionClosed, TEXT, BASED_ON, NUMBER),
+    st.builds(SessionEnded, TEXT, BASED_ON, NUMBER, NUMBER),
     st.builds(
         Drafted,
         st.sampled_from([ErrorCode.CONFLICT, ErrorCode.LEASE_HELD]),
@@ -370,6 +372,7 @@ def test_no_text_makes_a_line_that_looks_like_a_second_trailer(record: Record) -
         "Process",
         "Reason",
         "Looked",
+        "Seen",
         "Override",
         "Applies",
         "Source",

@@ -18,6 +18,7 @@ from agent_trace_coordinator.core.records import (
     LeaseGranted,
     LeaseReleased,
     SessionClosed,
+    SessionEnded,
     SessionOpened,
 )
 from agent_trace_coordinator.core.state import Rules, State
@@ -259,7 +260,8 @@ def test_the_end_of_a_session_is_the_end_of_its_leases(how: str) -> None:
         ann.ask(Close())
     elif how == "evict":
         assert isinstance(user.ask(EvictSession(ann.session, "it went mad")), Done)
-        assert desk.entries[-1].record.body == SessionClosed("evicted by mia: it went mad")
+        body = desk.entries[-1].record.body
+        assert isinstance(body, SessionEnded) and body.reason == "evicted by mia: it went mad"
     else:
         for _ in range(45):
             user.ask(Heartbeat())

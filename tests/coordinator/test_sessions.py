@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from agent_trace_coordinator.core.inputs import Facts
-from agent_trace_coordinator.core.records import SessionClosed, SessionOpened
+from agent_trace_coordinator.core.records import SessionEnded, SessionOpened
 from agent_trace_protocol import (
     Actor,
     Close,
@@ -36,7 +36,7 @@ def test_an_agents_session_is_in_the_journal_from_its_begin_to_its_end() -> None
     desk = Desk()
     agent = desk.member()
     agent.ask(Close())
-    assert [type(entry.record.body) for entry in desk.entries] == [SessionOpened, SessionClosed]
+    assert [type(entry.record.body) for entry in desk.entries] == [SessionOpened, SessionEnded]
     assert code(agent.ask(Heartbeat())) is ErrorCode.SESSION_UNKNOWN
 
 
@@ -111,6 +111,7 @@ def test_a_silent_session_turns_stale_and_then_expires() -> None:
         assert isinstance(listed, SessionList)
         return next((each.state for each in listed.sessions if each.id == agent.session), None)
 
+    heard_ms = desk.now().wall_ms
     assert state() is SessionState.LIVE
     desk.tick(9)
     assert state() is SessionState.LIVE
@@ -121,7 +122,8 @@ def test_a_silent_session_turns_stale_and_then_expires() -> None:
         desk.tick(5)
     assert state() is None
     body = desk.entries[-1].record.body
-    assert body == SessionClosed("expired")
+    assert body == SessionEnded("expired", seen_ms=heard_ms)
+    assert desk.entries[-1].record.time_ms - heard_ms > 40_000
 
 
 def test_time_in_which_the_coordinator_did_not_run_counts_for_nobody() -> None:

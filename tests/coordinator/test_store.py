@@ -129,7 +129,7 @@ def test_a_store_of_somebody_else_is_not_opened(
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("format_version = 2\nnew_thing = 1", "format 2, this program knows 1; upgrade"),
+        ("format_version = 3\nnew_thing = 1", "format 3, this program knows 2; upgrade"),
         ("format_version = '1'", "format_version must be a number"),
         ("", "format_version must be a number, not None"),
         ("format_version = 1\nstale_second = 3", "'stale_second'; did you mean stale_seconds"),

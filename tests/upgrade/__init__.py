@@ -10,10 +10,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from agent_trace_coordinator.storage.versions import FORMAT_VERSION
+from agent_trace_coordinator.storage.versions import FORMAT_VERSION, FORMAT_VERSION_MIN
 
-__all__ = ["ARCHIVES", "PRESENT"]
+__all__ = ["FORMATS", "archive_of"]
 
-ARCHIVES: Final = Path(__file__).parent
+FORMATS: Final = range(FORMAT_VERSION_MIN, FORMAT_VERSION + 1)
+"""Those that this program opens."""
 
-PRESENT: Final = ARCHIVES / f"format-{FORMAT_VERSION}.backup"
+
+def archive_of(format: int) -> Path:
+    """Return the backup of a store of a format."""
+    return Path(__file__).parent / f"format-{format}.backup"

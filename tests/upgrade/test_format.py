@@ -10,6 +10,7 @@ import hashlib
 import re
 import sqlite3
 import subprocess
+import zlib
 from collections.abc import Generator
 from contextlib import closing
 from pathlib import Path
@@ -19,7 +20,7 @@ import msgspec.msgpack as messagepack
 import pytest
 
 from agent_trace_coordinator.repair.archive import restore_backup
-from upgrade import PRESENT
+from upgrade import FORMATS, archive_of
 
 pytestmark = pytest.mark.integration
 
@@ -39,6 +40,13 @@ def blake(data: bytes) -> bytes:
     return hashlib.blake2b(data, digest_size=32).digest()
 
 
+def content_of(data: bytes, digest: bytes) -> bytes:
+    """Return what lies in a row of `content`: as it is or packed, whichever has the digest."""
+    content = data if blake(data) == digest else zlib.decompress(data)
+    assert blake(content) == digest
+    return content
+
+
 def unescaped(text: str) -> str:
     def plain(match: re.Match[str]) -> str:
         return "\\" if match[0] == "\\\\" else chr(int(match[0][2:], 16))
@@ -54,11 +62,17 @@ def escaped(text: str) -> str:
     return re.sub(ESCAPED, written, text)
 
 
+@pytest.fixture(scope="module", params=FORMATS, ids=lambda each: f"format-{each}")
+def format(request: pytest.FixtureRequest) -> int:
+    """Each format that a program wrote."""
+    return int(request.param)
+
+
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def store(format: int, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory `.agent-trace` of a store that everything has happened in."""
     root = tmp_path_factory.mktemp("format") / "s"
-    restore_backup(PRESENT, root, nothing)
+    restore_backup(archive_of(format), root, nothing)
     return root / ".agent-trace"
 
 
@@ -94,9 +108,9 @@ def trailers(text: str) -> tuple[Fields, str]:
 
 
 def test_the_journal_is_a_chain_and_its_contents_have_their_digests(
-    database: sqlite3.Connection,
+    database: sqlite3.Connection, format: int
 ) -> None:
-    assert database.execute("PRAGMA user_version").fetchone() == (1,)
+    assert database.execute("PRAGMA user_version").fetchone() == (format,)
     chain, contents = bytes(32), dict(database.execute("SELECT key, data FROM content"))
     named: dict[int, bytes] = {}
     for number, (seq, data, linked) in enumerate(
@@ -114,7 +128,7 @@ def test_the_journal_is_a_chain_and_its_contents_have_their_digests(
                     assert document == key == 64 * seq + index
                 if key:
                     named[key] = digest
-                    assert len(contents[key]) == size and blake(contents[key]) == digest
+                    assert len(content_of(contents[key], digest)) == size
     assert named
 
 
@@ -148,7 +162,9 @@ def body_of(given: Fields, message: str) -> list[Any] | None:
         way = (text("Predecessor"), "Ephemeral" in first, text("Transport"), text("Key"))
         return ["opened", first["Kind"], *told, pid, started, *way]
     if first["Action"] == "close":
-        return ["closed", text("Reason"), based_on, number("Looked")]
+        closed = [text("Reason"), based_on, number("Looked")]
+        # Format 1 did not say when it was last seen.
+        return ["ended", *closed, number("Seen")] if "Seen" in first else ["closed", *closed]
     if first["Action"] == "lease":
         kind, ttl, previous, path = first["Lease"].split(" ", 3)
         return ["leased", unescaped(path), kind == "shared", int(ttl), int(previous)]
@@ -228,7 +244,7 @@ def test_a_commits_tree_parent_and_author_follow_from_the_records(
                 _, action, path, previous, _, _, key, *_ = change
                 live.pop(previous or path, None)
                 if action not in ("delete", "untrack"):
-                    live[path] = contents[key]
+                    live[path] = content_of(contents[key], change[7])
         listed = git(store, "ls-tree", "-r", "-z", "--format=%(objectmode) %(path)", id).decode()
         assert set(filter(None, listed.split("\0"))) == {f"100644 {path}" for path in live}
         for path, content in live.items():

@@ -25,7 +25,7 @@ from agent_trace_coordinator.storage.store import Store, create_store
 from agent_trace_coordinator.storage.versions import FORMAT_VERSION, check_not_newer
 from agent_trace_protocol import ErrorCode
 from support.coordinator import running
-from upgrade import ARCHIVES
+from upgrade import FORMATS, archive_of
 
 pytestmark = pytest.mark.integration
 
@@ -60,14 +60,12 @@ def told(agent: SyncAgent) -> tuple[dict[str, list[str]], list[Line]]:
     return things, [(each.seq, each.author, each.action, each.summary) for each in log]
 
 
-@pytest.mark.parametrize(
-    "archive", sorted(ARCHIVES.glob("format-*.backup")), ids=lambda each: each.stem
-)
+@pytest.mark.parametrize("format", FORMATS)
 def test_a_store_of_each_format_is_served_and_made_again_from_its_history(
-    archive: Path, tmp_path: Path
+    format: int, tmp_path: Path
 ) -> None:
     root = tmp_path / "s"
-    restore_backup(archive, root, nothing)
+    restore_backup(archive_of(format), root, nothing)
     again = "python -m upgrade makes the archive anew, as long as there was no release"
     assert [each.what for each in look(Store(root), nothing, served=False).findings] == [], again
     with running(root) as coordinator:
@@ -136,7 +134,7 @@ def test_no_command_touches_or_judges_what_a_newer_version_wrote(
     ]
     for work in works:
         with pytest.raises(
-            StoreNewer, match="has format 7, this program knows 1; upgrade"
+            StoreNewer, match="has format 7, this program knows 2; upgrade"
         ) as raised:
             work()
         assert raised.value.code is ErrorCode.UNSUPPORTED_VERSION
@@ -155,7 +153,7 @@ def test_whoever_starts_the_coordinator_of_a_newer_store_is_told_to_upgrade(tmp_
         check=False,
     )
     assert (done.returncode, done.stdout) == (1, "")
-    assert "the store has format 7, this program knows 1; upgrade agent-trace" in done.stderr
+    assert "the store has format 7, this program knows 2; upgrade agent-trace" in done.stderr
     assert contents(tmp_path) == before
 
 
@@ -164,7 +162,7 @@ def test_a_version_that_the_settings_contradict_is_damage(tmp_path: Path) -> Non
     create_store(tmp_path)
     store = Store(tmp_path)
     Journal(store.state_db).close()
-    for version in (0, 3, 1 << 24):
+    for version in (0, 1, 3, 1 << 24):
         with closing(sqlite3.connect(store.state_db)) as connection:
             connection.execute(f"PRAGMA user_version = {version}")
         check_not_newer(store.config, store.state_db)

@@ -313,9 +313,9 @@ def show(face: Face, session: str) -> None:
     if face.json:
         emit_json({"session": info, "leases": leases.leases, "recap": recap})
         return
-    seen = (
-        "" if info.ended_ms else f"{local_time(info.last_seen_ms)}, {info.idle_seconds:.0f} s ago"
-    )
+    seen = local_time(info.last_seen_ms) if info.last_seen_ms else ""
+    if not info.ended_ms:
+        seen = f"{seen}, {info.idle_seconds:.0f} s ago"
     rows = [
         ("session", info.id),
         ("who", f"{info.actor.value} {info.name}"),

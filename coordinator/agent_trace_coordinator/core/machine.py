@@ -82,9 +82,9 @@ from .policy import end_grants, forbid, policy_request, record_refusal
 from .questions import ask_history
 from .reads import confirm_briefing, note_process, note_read, take_reads
 from .recording import append, introduce
-from .records import SessionClosed
+from .records import SessionEnded
 from .refusals import find_refusal, note_refusal
-from .sessions import begin, check_resumed, check_version, due, extend
+from .sessions import begin, check_resumed, check_version, due, extend, hear
 from .sight import ask_trace
 from .state import SessionEntry, State
 from .steering import list_statements, steer
@@ -152,7 +152,7 @@ def _receive(state: State, input: Received, now: Now) -> list[Effect]:
                 f"session {input.session} ended ({input.facts.session_ended}); connect anew"
             )
         raise SessionUnknown(f"there is no open session {input.session}; open it first")
-    session.seen = now.monotonic
+    hear(session, now)
     if session.briefing:
         confirm_briefing(session, input.number)
     refused = find_refusal(state, input)
@@ -262,7 +262,7 @@ def _open(state: State, input: Received, request: Open, now: Now) -> list[Effect
     session = state.sessions.get(input.session)
     if session is not None:
         check_resumed(session, request)
-        session.seen = now.monotonic
+        hear(session, now)
         note_process(session, request.pid, request.pid_started)
     else:
         session, superseded = begin(state, input.session, request, input.facts, now)
@@ -276,6 +276,7 @@ def _open(state: State, input: Received, request: Open, now: Now) -> list[Effect
             state.sessions[session.id] = session
         else:
             effects += introduce(state, session, now)
+            hear(state.sessions[session.id], now)
             # Before anybody who waits gets them.
             effects += hand_over(state, inherited, session, now)
     opened = Opened(
@@ -323,7 +324,9 @@ def _evict(state: State, session: SessionEntry, request: EvictSession, now: Now)
 def _end(state: State, session: SessionEntry, reason: str, now: Now) -> list[Effect]:
     if session.journaled:
         # Whoever waited is told of the end, so not before that is durable.
-        body = SessionClosed(reason, take_reads(session), session.looked)
+        # By the clock of the journal, which a wall clock that was put back is behind.
+        heard_ms = min(session.heard_ms, max(state.time_ms, now.wall_ms))
+        body = SessionEnded(reason, take_reads(session), session.looked, heard_ms)
         return [append(state, session, body, now), *stop_waiting(state, session.id, reason)]
     del state.sessions[session.id]
     return stop_waiting(state, session.id, reason)
@@ -336,8 +339,8 @@ def _reason(text: str) -> str:
 def _tick(state: State, input: Tick, now: Now) -> list[Effect]:
     extend(state, now)
     effects: list[Effect] = []
-    for session, closed in due(state, now):
-        effects += _end(state, session, closed.reason, now)
+    for session in due(state, now):
+        effects += _end(state, session, "expired", now)
     for id in sorted(input.revoked & state.sessions.keys()):
         effects += _end(state, state.sessions[id], "its key was revoked", now)
     return effects + expire(state, input.gone, now) + end_grants(state, now)

@@ -41,6 +41,7 @@ __all__ = [
     "RecordBody",
     "Repeated",
     "SessionClosed",
+    "SessionEnded",
     "SessionOpened",
     "Steered",
     "SteeringDropped",
@@ -180,6 +181,14 @@ class SessionClosed(msgspec.Struct, frozen=True, array_like=True, tag="closed", 
     """The operation as of which it was briefed last; 0 if it never was."""
 
 
+class SessionEnded(SessionClosed, frozen=True, array_like=True, tag="ended", tag_field="$"):
+    """A session ended: what is written of it since format 2; `closed` is only read."""
+
+    seen_ms: int = 0
+    """When it gave its last sign of life, UTC milliseconds; 0 if it gave none to the coordinator
+    that ended it."""
+
+
 class LeaseGranted(msgspec.Struct, frozen=True, array_like=True, tag="leased", tag_field="$"):
     """A session got a lease. The record's seq is the fencing token."""
 
@@ -315,6 +324,7 @@ RecordBody = (
     | Drafted
     | SessionOpened
     | SessionClosed
+    | SessionEnded
     | Violated
     | Repeated
     | Discarded

@@ -24,10 +24,19 @@ from agent_trace_protocol import (
 from agent_trace_protocol.limits import TEXT_FIELD_LENGTH_MAX
 
 from .inputs import Facts, Now
-from .records import RecordBody, SessionClosed, SessionOpened
+from .records import RecordBody, SessionOpened
 from .state import SessionEntry, State
 
-__all__ = ["TICK_SECONDS", "begin", "due", "extend", "info_of", "opened_body", "session_state"]
+__all__ = [
+    "TICK_SECONDS",
+    "begin",
+    "due",
+    "extend",
+    "hear",
+    "info_of",
+    "opened_body",
+    "session_state",
+]
 
 TICK_SECONDS: Final = 1.0
 """How often the shell ticks, at least."""
@@ -86,6 +95,7 @@ def begin(
         kind=request.kind,
         started_ms=now.wall_ms,
         seen=now.monotonic,
+        heard_ms=now.wall_ms,
         program=request.program,
         model=request.model,
         host=request.host,
@@ -134,10 +144,16 @@ def opened_body(session: SessionEntry) -> RecordBody:
     )
 
 
-def due(state: State, now: Now) -> list[tuple[SessionEntry, SessionClosed]]:
+def hear(session: SessionEntry, now: Now) -> None:
+    """Take note of a sign of life."""
+    session.seen = now.monotonic
+    session.heard_ms = now.wall_ms
+
+
+def due(state: State, now: Now) -> list[SessionEntry]:
     """Return the sessions that have expired."""
     rules = state.rules
-    expired: list[tuple[SessionEntry, SessionClosed]] = []
+    expired: list[SessionEntry] = []
     for session in state.sessions.values():
         if session.ephemeral:
             grace = 0.0
@@ -146,7 +162,7 @@ def due(state: State, now: Now) -> list[tuple[SessionEntry, SessionClosed]]:
         else:
             grace = rules.grace_seconds
         if now.monotonic - session.seen > rules.stale_seconds + grace:
-            expired.append((session, SessionClosed("expired")))
+            expired.append(session)
     return expired
 
 

@@ -157,7 +157,10 @@ class SessionEntry:
     kind: SessionKind
     started_ms: int
     seen: float
-    """When it last gave a sign of life, seconds of the coordinator's monotonic clock."""
+    """When it last gave a sign of life, seconds of the coordinator's monotonic clock; later, by the
+    time in which the coordinator did not run."""
+    heard_ms: int = 0
+    """When that was, UTC milliseconds; 0 if it gave none since the coordinator started."""
     program: str = ""
     model: str = ""
     host: str = ""

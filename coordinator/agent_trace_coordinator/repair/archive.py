@@ -33,7 +33,7 @@ from agent_trace_coordinator.storage.journal_check import JournalReport, check_j
 from agent_trace_coordinator.storage.recovery import restore_files
 from agent_trace_coordinator.storage.schema import copy_database
 from agent_trace_coordinator.storage.store import DIRECTORIES, Store
-from agent_trace_coordinator.storage.versions import check_not_newer
+from agent_trace_coordinator.storage.versions import check_not_newer, stated_format
 from agent_trace_coordinator.storage.worktree import FileTree
 from agent_trace_protocol.layout import STORE_DIRECTORY
 from agent_trace_protocol.limits import DOCUMENT_BYTES_MAX
@@ -100,6 +100,9 @@ def back_up(store: Store, target: Path, tell: Tell) -> BackupReport:
         # Git first: the journal, which is copied after it, then has all that git has.
         tell("bundling git", 0, 1)
         tip = bundle_history(store.repo, making / BUNDLE)
+        # The settings before the journal: a first start of a newer version raises the format of the
+        # journal first, and never is a copy of it older than its settings say.
+        shutil.copyfile(store.config, making / CONFIG)
         tell("copying the journal", 0, 1)
         copy_database(store.state_db, making / STATE)
         journal = _check(making, tell)
@@ -114,7 +117,6 @@ def back_up(store: Store, target: Path, tell: Tell) -> BackupReport:
                     # A coordinator that runs removes the file of a text that was settled.
                     with contextlib.suppress(FileNotFoundError):
                         shutil.copyfile(file, copy)
-        shutil.copyfile(store.config, making / CONFIG)
         archive = making / "archive"
         _pack(making, archive, journal.operations, tell)
         sync_file(archive)
@@ -135,6 +137,7 @@ def _check(directory: Path, tell: Tell) -> JournalReport:
         directory,
         lambda done, of: tell("checking the journal", done, of),
         served=False,
+        format=stated_format(directory / CONFIG, directory / STATE),
     )
     for name in ("derived.db", "derived.db-wal", "derived.db-shm"):
         (directory / name).unlink(missing_ok=True)

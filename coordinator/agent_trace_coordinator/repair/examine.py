@@ -35,7 +35,7 @@ from agent_trace_coordinator.storage.index import Index
 from agent_trace_coordinator.storage.journal_check import JournalReport, check_journal
 from agent_trace_coordinator.storage.schema import SQLITE_VERSION
 from agent_trace_coordinator.storage.store import Store, load_config
-from agent_trace_coordinator.storage.versions import check_not_newer
+from agent_trace_coordinator.storage.versions import FORMAT_VERSION, check_not_newer, stated_format
 from agent_trace_protocol.layout import ENDPOINT_FILE, EndpointInfo
 from agent_trace_protocol.upkeep import Area, Examination, Finding
 
@@ -99,6 +99,7 @@ def look(store: Store, tell: Tell, *, served: bool) -> Look:
             Path(scratch),
             lambda done, of: tell("checking the journal", done, of),
             served=served,
+            format=stated_format(store.config, store.state_db),
         )
     report = seen.journal
     if not has_journal(store.state_db) and not signs_of_life(store):
@@ -125,6 +126,12 @@ def look(store: Store, tell: Tell, *, served: bool) -> Look:
     if not served:
         for finding in _leftovers(store):
             add(finding)
+    older = stated_format(store.config, store.state_db)
+    if older != FORMAT_VERSION:
+        seen.checked.append(
+            f"format: {older}; the next start of a coordinator brings the store to format "
+            f"{FORMAT_VERSION}, which older versions of agent-trace refuse"
+        )
     seen.checked.append(
         f"versions: {seen.git.version or 'no git'}, SQLite {SQLITE_VERSION}, "
         f"Python {sys.version.split()[0]}"

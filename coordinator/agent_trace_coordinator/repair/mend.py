@@ -32,6 +32,8 @@ from agent_trace_coordinator.storage.lock import StoreLock
 from agent_trace_coordinator.storage.new_journal import note_commits, replace_journal
 from agent_trace_coordinator.storage.recovery import replay_to_git, restore_files
 from agent_trace_coordinator.storage.store import DEFAULT_CONFIG, Store
+from agent_trace_coordinator.storage.upgrade import bring_up_to_date
+from agent_trace_coordinator.storage.versions import FORMAT_VERSION, at_format, stated_format
 from agent_trace_coordinator.storage.worktree import FileTree
 from agent_trace_protocol.layout import STORE_DIRECTORY
 from agent_trace_protocol.limits import DOCUMENT_BYTES_MAX
@@ -118,6 +120,7 @@ class _Work:
         self._tell = tell
         self._place = store.directory / REPAIRING
         self._begun_before = self._interrupted()
+        self._format = stated_format(store.config, store.state_db)
         self._kept: Path | None = None
         self._applying = False
         self._applied = False
@@ -192,10 +195,13 @@ class _Work:
         self._rights()
         if seen.has(Area.SETTINGS):
             self._keep(store.config)
-            write_file(store.config, DEFAULT_CONFIG.encode("utf-8"))
+            settings = at_format(DEFAULT_CONFIG, self._format)
+            write_file(store.config, settings.encode("utf-8"))
             self.done.append("wrote the settings again, with their defaults")
         if self.replaces_journal:
             replace_journal(store.state_db, self._place / "state.db", self._kept)
+        if bring_up_to_date(store) != FORMAT_VERSION:
+            self.done.append(f"brought the store to format {FORMAT_VERSION}")
         now = look_at_journal(store.state_db, self._tell)
         if now.problems:
             raise CorruptStore(f"state.db is not whole: {now.problems[0]}")

@@ -313,9 +313,11 @@ class Runtime:
             envelope = decode_request_envelope(frames[0])
             number = envelope.number
             if not PROTOCOL_VERSION_MIN <= envelope.version <= PROTOCOL_VERSION:
+                older = "coordinator" if envelope.version > PROTOCOL_VERSION else "client"
                 raise UnsupportedVersion(
                     f"the message is in protocol {envelope.version}; this coordinator "
-                    f"({__version__}) speaks {PROTOCOL_VERSION_MIN} to {PROTOCOL_VERSION}"
+                    f"({__version__}) speaks {PROTOCOL_VERSION_MIN} to {PROTOCOL_VERSION}: "
+                    f"the {older} is older; upgrade it and start it again"
                 )
             session = self._sessions.get(envelope.key) or self._session_of(envelope.key)
             request = decode_request(frames[1])

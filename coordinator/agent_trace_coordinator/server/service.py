@@ -54,6 +54,8 @@ from agent_trace_coordinator.storage.recovery import (
 from agent_trace_coordinator.storage.search import SearchIndex
 from agent_trace_coordinator.storage.store import Store, StoreConfig, load_config, open_store
 from agent_trace_coordinator.storage.trace_index import TraceIndex
+from agent_trace_coordinator.storage.upgrade import bring_up_to_date
+from agent_trace_coordinator.storage.versions import FORMAT_VERSION
 from agent_trace_coordinator.storage.worktree import FileTree
 from agent_trace_protocol import MirrorInfo
 from agent_trace_protocol.layout import EXIT_DISK_FAILED, SPOOL_DIRECTORY, EndpointInfo, StoppedInfo
@@ -213,6 +215,8 @@ def _serve(
         tcp = listen_address(config.listen, anywhere=config.listen_any)
         server_keys = required_keys(ring)
     check_beginning(store)
+    if (had := bring_up_to_date(store)) != FORMAT_VERSION:
+        _log.info("brought the store from format %d to format %d", had, FORMAT_VERSION)
     journal = Journal(store.state_db)
     stack.callback(journal.close)
     rules = Rules(

@@ -27,6 +27,7 @@ from agent_trace_coordinator.core.records import (
     Locked,
     Record,
     Repeated,
+    SessionEnded,
     SessionOpened,
     Steered,
     SteeringDropped,
@@ -186,6 +187,8 @@ def render_message(record: Record, chain: bytes) -> str:
             details.append(f"Reason: {escape_line(body.reason)}\n")
         if body.looked:
             details.append(f"Looked: {body.looked}\n")
+        if isinstance(body, SessionEnded):
+            details.append(f"Seen: {body.seen_ms}\n")
         details += render_based_on(body.based_on, escape_line)
     if len(subject) > SUBJECT_LENGTH_MAX:
         subject = subject[: SUBJECT_LENGTH_MAX - 3] + "..."

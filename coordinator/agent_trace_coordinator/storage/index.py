@@ -19,6 +19,7 @@ from agent_trace_coordinator.core.records import (
     Changed,
     Record,
     SessionClosed,
+    SessionEnded,
     SessionOpened,
     chain_hash,
     content_key,
@@ -365,6 +366,7 @@ def _ended_session(opened: Record, closed: Record) -> SessionInfo:
         predecessor=begin.predecessor,
         model=begin.model,
         transport=begin.transport,
+        last_seen_ms=end.seen_ms if isinstance(end, SessionEnded) else 0,
         ended_ms=closed.time_ms,
         reason=end.reason,
     )

@@ -33,7 +33,8 @@ from .commit_ids import CommitIds
 from .index import Index
 from .journal import Journal
 from .salvage import is_log_cut
-from .schema import SCHEMA_VERSION, connect, foreign_objects, translate
+from .schema import connect, foreign_objects, translate
+from .versions import FORMAT_VERSION
 
 __all__ = ["OWN_TABLES", "JournalReport", "check_journal"]
 
@@ -58,9 +59,17 @@ class JournalReport(msgspec.Struct):
 
 
 def check_journal(
-    path: Path, scratch: Path, progress: Callable[[int, int], None], *, served: bool
+    path: Path,
+    scratch: Path,
+    progress: Callable[[int, int], None],
+    *,
+    served: bool,
+    format: int = FORMAT_VERSION,
 ) -> JournalReport:
     """Check a state.db; `served` says whether it may be being written.
+
+    `format` is the one that the store's settings say; with an older one it may have the present one
+    too, for that is how an upgrade that was cut short leaves it.
 
     `scratch` is an existing directory; `progress` is told how many of how many operations were
     looked at.
@@ -77,7 +86,7 @@ def check_journal(
         with closing(connect(path, write=False, still=not served)) as connection:
             # One moment of a journal that may be written meanwhile.
             connection.execute("BEGIN")
-            if _check_file(connection, report):
+            if _check_file(connection, format, report):
                 index = Index(path, connection)
                 _check_entries(connection, index, scratch, report, progress)
     except OSError as error:
@@ -110,10 +119,10 @@ def _beside(path: Path, scratch: Path) -> Path:
     return copy
 
 
-def _check_file(connection: sqlite3.Connection, report: JournalReport) -> bool:
+def _check_file(connection: sqlite3.Connection, format: int, report: JournalReport) -> bool:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version != SCHEMA_VERSION:
-        report.problems.append(f"state.db has format {version}, not {SCHEMA_VERSION}")
+    if version not in (format, FORMAT_VERSION):
+        report.problems.append(f"state.db has format {version}, not {format}")
         return False
     if foreign := foreign_objects(connection):
         report.problems.append(

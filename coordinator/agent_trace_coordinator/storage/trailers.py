@@ -12,6 +12,7 @@ from agent_trace_coordinator.core.records import (
     Record,
     RecordBody,
     SessionClosed,
+    SessionEnded,
     SessionOpened,
 )
 from agent_trace_protocol import Action, Actor, SessionKind
@@ -77,11 +78,7 @@ def parse_trailers(message: str) -> CommitTrailers:
         elif action is Action.OPEN:
             body = _opened(fields)
         elif action is Action.CLOSE:
-            body = SessionClosed(
-                reason=fields.take_text("Reason"),
-                based_on=parse_based_on(fields, unescape_line),
-                looked=fields.take_number("Looked") if "Looked" in fields else 0,
-            )
+            body = _closed(fields)
         elif action is Action.DRAFT:
             body = parse_drafted(fields, unescape_line)
         else:
@@ -123,6 +120,15 @@ def _opened(fields: _Fields) -> SessionOpened:
         transport=fields.take_text("Transport"),
         key=fields.take_text("Key"),
     )
+
+
+def _closed(fields: _Fields) -> SessionClosed | SessionEnded:
+    reason = fields.take_text("Reason")
+    based_on = parse_based_on(fields, unescape_line)
+    looked = fields.take_number("Looked") if "Looked" in fields else 0
+    if "Seen" not in fields:
+        return SessionClosed(reason, based_on, looked)
+    return SessionEnded(reason, based_on, looked, fields.take_number("Seen"))
 
 
 class _Fields:

@@ -155,6 +155,7 @@ async def session_detail(
         ("who", f"{session.actor.value} {session.name}"),
         ("state", session.state.value),
         ("since", moment(session.started_ms)),
+        ("last seen", moment(session.last_seen_ms) if session.last_seen_ms else ""),
         ("ended", ended),
         ("program", f"{session.program} on {session.host}, pid {session.pid}"),
         ("model", session.model),
