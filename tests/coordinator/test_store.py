@@ -156,7 +156,7 @@ def test_a_wrong_setting_is_refused_naming_the_file(
 
 def test_settings_that_are_given_are_used(tmp_path: Path) -> None:
     create_store(tmp_path)
-    text = "format_version = 1\nidle_seconds = 0\ndocument_bytes_max = 4096\n"
+    text = "format_version = 2\nidle_seconds = 0\ndocument_bytes_max = 4096\n"
     Store(tmp_path).config.write_text(text, encoding="utf-8")
     assert load_config(Store(tmp_path)) == StoreConfig(idle_seconds=0.0, document_bytes_max=4096)
 
