@@ -196,6 +196,7 @@ class Crew:
         ]
         self._store = store
         self._processes: list[subprocess.Popen[bytes]] = []
+        self._run_count = 0
 
     def __enter__(self) -> Self:
         try:
@@ -259,6 +260,7 @@ class Crew:
             len(range(first, agents, len(self._processes))) for first in range(len(self._processes))
         ]
         begin_at = time.monotonic() + _LEAD_SECONDS
+        self._run_count += 1
         busy = [
             (process, share)
             for process, share in zip(self._processes, shares, strict=True)
@@ -281,7 +283,9 @@ class Crew:
                 first_document=first,
                 documents=own,
                 durability=durability,
-                seed=(index + 1) * 100_000,
+                # Other documents and texts than in the run before: to write again what is there is
+                # cheap for everybody.
+                seed=(self._run_count * len(busy) + index) * 100_000,
             )
             begun += share
             documents_begun += own

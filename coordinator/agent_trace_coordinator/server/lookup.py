@@ -7,7 +7,6 @@ accepted before it, durable or not; whether an answer may leave yet is the order
 from __future__ import annotations
 
 import socket
-from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -31,6 +30,7 @@ from agent_trace_coordinator.core.records import (
 )
 from agent_trace_coordinator.core.required import required_for
 from agent_trace_coordinator.core.state import DocumentState, SessionEntry, State
+from agent_trace_coordinator.core.trace_state import is_generated
 from agent_trace_coordinator.storage.base import (
     CapturedFile,
     WorkTree,
@@ -50,10 +50,16 @@ from agent_trace_protocol import (
     parse_path,
 )
 
+from .content_cache import ContentCache
+
 __all__ = ["Lookup"]
 
 CACHE_BYTES_MAX: Final = 64 << 20
 """Bytes of contents kept in memory: documents that are written again and again stay there."""
+
+GENERATED_CACHE_BYTES_MAX: Final = 4 << 20
+"""The same of what the coordinator writes itself. The newest part of each session's log is written
+again and again; the full ones would fill the memory of a busy store, and nobody asks for them."""
 
 
 class Lookup:
@@ -72,10 +78,8 @@ class Lookup:
         self._vacated: dict[str, int] = {}
         """Paths that documents have left lately, and the operation by which they did: our own file
         lies there until the files show that operation."""
-        self._cache: OrderedDict[int, bytes] = OrderedDict()
-        self._cache_bytes = 0
-        self._newest: dict[int, int] = {}
-        """The cached content of each document that was written lately, by document."""
+        self._cache = ContentCache(CACHE_BYTES_MAX)
+        self._generated_cache = ContentCache(min(CACHE_BYTES_MAX, GENERATED_CACHE_BYTES_MAX))
 
     def facts(self, state: State, session: str, number: int, request: Request) -> Facts:
         """Return what the core needs to know about a request.
@@ -103,7 +107,8 @@ class Lookup:
             return self.facts_of_generated(state)
         if not isinstance(request, Transact):
             return facts
-        self._find(required_for(state, request.operations), facts)
+        # What is there is about to be replaced: it is kept no longer than it is here anyway.
+        self._find(required_for(state, request.operations), facts, keep=False)
         return facts
 
     def facts_of_generated(self, state: State, path: str = "") -> Facts:
@@ -112,9 +117,9 @@ class Lookup:
         self._find(required_for_generated(state, path), facts)
         return facts
 
-    def _find(self, required: Required, facts: Facts) -> None:
+    def _find(self, required: Required, facts: Facts, *, keep: bool = True) -> None:
         for key, digest in required.contents.items():
-            facts.contents[key] = self.content(key, digest)
+            facts.contents[key] = self.content(key, digest, keep=keep)
         for document, revision in required.revisions:
             found = self.change(document, revision)
             if found is not None and found.content_key:
@@ -270,25 +275,20 @@ class Lookup:
         """Return the commit id of an operation; empty if state.db does not know it yet."""
         return self._index.commit(seq)
 
-    def content(self, key: int, digest: bytes) -> bytes:
-        """Return a content; raises `CorruptStore` if it is not what was recorded."""
-        content = self._pending_contents.get(key)
-        if content is not None:
-            return content
-        content = self._cache.get(key)
-        if content is not None:
-            self._cache.move_to_end(key)
-            return content
-        content = self._index.content(key, digest)
-        self._keep(key, content)
-        return content
+    def content(self, key: int, digest: bytes, *, keep: bool = True) -> bytes:
+        """Return a content, and keep it in memory for whoever asks next.
 
-    def _keep(self, key: int, content: bytes) -> None:
-        self._cache[key] = content
-        self._cache_bytes += len(content)
-        while self._cache_bytes > CACHE_BYTES_MAX:
-            _, evicted = self._cache.popitem(last=False)
-            self._cache_bytes -= len(evicted)
+        Raises:
+            CorruptStore: it is not what was recorded.
+        """
+        for known in (self._pending_contents, self._cache, self._generated_cache):
+            content = known.get(key)
+            if content is not None:
+                return content
+        content = self._index.content(key, digest)
+        if keep:
+            self._cache.keep(key, content)
+        return content
 
     def pend(self, entry: Entry) -> None:
         """Know an operation that was accepted and is not durable yet."""
@@ -304,26 +304,18 @@ class Lookup:
 
     def settle(self, entry: Entry) -> None:
         """The operation is durable: from now on it is in the index."""
-        del self._pending[entry.record.seq]
-        for key, content in entry.contents:
-            del self._pending_contents[key]
-            self._keep(key, content)
-        body = entry.record.body
-        if isinstance(body, Changed):
-            for change in body.changes:
+        record = entry.record
+        del self._pending[record.seq]
+        contents = {key: self._pending_contents.pop(key) for key, _ in entry.contents}
+        if isinstance(record.body, Changed):
+            cache = self._generated_cache if is_generated(record) else self._cache
+            for change in record.body.changes:
                 del self._pending_changes[change.document, change.revision]
-                self._supersede(change)
-
-    def _supersede(self, change: Change) -> None:
-        """Drop the content that a change replaced: hardly anybody asks for it again, and a document
-        that is written a thousand times must not fill the cache."""
-        before = self._newest.pop(change.document, 0)
-        if before and before != change.content_key:
-            dropped = self._cache.pop(before, None)
-            if dropped is not None:
-                self._cache_bytes -= len(dropped)
-        if change.content_key:
-            self._newest[change.document] = change.content_key
+                key = change.content_key
+                cache.replace(change.document, key, contents.get(key))
+        else:
+            for key, content in contents.items():
+                self._cache.keep(key, content)
 
     def forget(self) -> None:
         """Nothing that was pending became durable."""
