@@ -57,17 +57,18 @@ def _git_of(pid: int) -> int:
 
 @click.command()
 @click.option("--agents", default=64, show_default=True, help="That write at once.")
+@click.option("--documents", default=DOCUMENTS, show_default=True, help="In folders of 100.")
 @click.option("--seconds", default=5.0, show_default=True, help="Of writing.")
 @click.option(
     "--durability", type=click.Choice(("journal", "git")), default="journal", show_default=True
 )
-def main(agents: int, seconds: float, durability: str) -> None:
+def main(agents: int, documents: int, seconds: float, durability: str) -> None:
     """Print what a write of 2 KiB costs each process, in microseconds of processor time."""
     with tempfile.TemporaryDirectory(prefix="agent-trace-cost-") as name:
         root = make_store(Path(name) / "store")
         with Coordinator(root) as coordinator, Crew(root, agents, 1) as crew:
-            crew.run("create", agents=1, documents=DOCUMENTS)
-            crew.run("put", agents=agents, seconds=WARM_SECONDS, documents=DOCUMENTS)
+            crew.run("create", agents=1, documents=documents)
+            crew.run("put", agents=agents, seconds=WARM_SECONDS, documents=documents)
             coordinator.settle()
             processes = {
                 "coordinator": coordinator.pid,
@@ -80,7 +81,7 @@ def main(agents: int, seconds: float, durability: str) -> None:
                 "put",
                 agents=agents,
                 seconds=seconds,
-                documents=DOCUMENTS,
+                documents=documents,
                 durability="git" if durability == "git" else "journal",
             )
             coordinator.settle()

@@ -34,8 +34,10 @@ Sizes = dict[str, int]
 
 KEPT: Final[Mapping[str, Callable[[Sizes], int]]] = {
     # Contents, names and commits that were looked up or made lately.
-    "_lookup._cache": lambda sizes: lookup.CACHE_BYTES_MAX,
-    "_lookup._newest": lambda sizes: sizes["_state.documents"],
+    "_lookup._cache._contents": lambda sizes: lookup.CACHE_BYTES_MAX,
+    "_lookup._cache._newest": lambda sizes: sizes["_state.documents"],
+    "_lookup._generated_cache._contents": lambda sizes: lookup.GENERATED_CACHE_BYTES_MAX,
+    "_lookup._generated_cache._newest": lambda sizes: sizes["_state.documents"],
     "_journal._commits": lambda sizes: GIT_LAG_RECORDS_MAX,
     "_queries._commits": lambda sizes: queries.COMMITS_KEPT_MAX,
     "_feed._recent": lambda sizes: event_feed.RECORDS_KEPT_MAX,
