@@ -2,8 +2,8 @@
 
 Builds the image from a copy of the tree, brings the services up under a project name of their own,
 uses them from outside as docs/operations.md says, kills, stops, upgrades, backs up and repairs
-them, and takes everything away again. It needs Docker Engine 25 with Compose 2.24, or Podman with
-podman-compose, and skips where there is neither. The result is a table in Markdown; docs/testing.md
+them, and takes everything but the image away again. It needs Docker Engine 25 with Compose 2.24, or
+newer, and skips where there is none. The result is a table in Markdown; docs/testing.md
 has one. Ends with 1 if anything is not as it should be.
 """
 
@@ -18,7 +18,7 @@ from pathlib import Path
 
 from .base import make_base
 from .checks import CHECKS
-from .engine import ENGINES, EngineMissing, find
+from .engine import EngineMissing, find
 from .site import PORTS, Site, port_is_free
 
 
@@ -42,7 +42,6 @@ def _results(site: Site) -> Iterator[tuple[str, str]]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="containers", description=__doc__)
-    parser.add_argument("--engine", choices=ENGINES, help="the one to use; else one that answers")
     given = parser.add_mutually_exclusive_group()
     given.add_argument("--python-image", metavar="IMAGE", help="build on this one instead")
     given.add_argument(
@@ -53,7 +52,7 @@ def main() -> int:
     parser.add_argument("--keep", action="store_true", help="leave the services running")
     options = parser.parse_args()
     try:
-        engine = find(options.engine)
+        engine = find()
     except EngineMissing as error:
         sys.stdout.write(f"skipped: there is no container engine here ({error})\n")
         return 0

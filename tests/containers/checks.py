@@ -215,6 +215,7 @@ def keeps_everything_when_upgraded(site: Site) -> str:
     site.all_healthy()
     after = site.status()
     assert after["version"] == f"{before['version']}.post1", after["version"]
+    assert len({site.inspected(service)["Image"] for service in SERVICES}) == 1
     assert site.inside("coordinator", "agent-trace", "ls") == documents
     assert [site.token(service) for service in ("gateway", "web")] == tokens
     with connect_sync(ADDRESS, agent="planner", call_seconds_max=60) as agent:

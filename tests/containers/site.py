@@ -83,7 +83,7 @@ class Site:
             AssertionError: it failed, and `check` is true.
         """
         given = {"PYTHON_IMAGE": self.python_image} if self.python_image else {}
-        command = (*self.engine.compose, "-p", self.project, *arguments)
+        command = ("docker", "compose", "-p", self.project, *arguments)
         return run(command, stdin=stdin, check=check, cwd=self.tree, environment=given).stdout
 
     def inside(self, service: str, *command: str, check: bool = True) -> str:

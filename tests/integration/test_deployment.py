@@ -66,8 +66,7 @@ class Dependency(msgspec.Struct, forbid_unknown_fields=True):
 class Container(msgspec.Struct, forbid_unknown_fields=True):
     """What Compose's specification has for a service, as far as we use it."""
 
-    build: Build
-    image: str
+    image: Literal["agent-trace:local"]
     init: bool
     restart: Literal["unless-stopped"]
     user: Annotated[str, msgspec.Meta(pattern=r"^\d+:\d+$")]
@@ -81,6 +80,7 @@ class Container(msgspec.Struct, forbid_unknown_fields=True):
     volumes: list[str]
     ports: list[str]
     healthcheck: Healthcheck
+    build: Build | None = None
     entrypoint: list[str] = msgspec.field(default_factory=lambda: ["agent-trace"])
     environment: dict[str, str] = {}
     depends_on: dict[str, Dependency] = {}
@@ -122,6 +122,7 @@ def test_no_service_has_more_rights_than_it_needs() -> None:
         assert each.environment["AGENT_TRACE_NO_START"] == "1"
         if name != "coordinator":
             assert each.depends_on["coordinator"].condition == "service_healthy"
+    assert [name for name, each in compose.services.items() if each.build] == ["coordinator"]
     grace = int(compose.services["coordinator"].stop_grace_period.removesuffix("s"))
     assert grace > 30, "the coordinator may take 30 s to leave"
 
