@@ -30,6 +30,7 @@ from agent_trace_coordinator.core.records import (
 from agent_trace_coordinator.core.trace_state import is_generated
 from agent_trace_coordinator.storage.escaping import ForeignCommit
 from agent_trace_coordinator.storage.packing import unpack
+from agent_trace_coordinator.storage.schema import commit_id
 from agent_trace_coordinator.storage.trailers import CommitTrailers, parse_trailers
 from agent_trace_protocol import Actor, Committed, ErrorCode, Put, Refused
 from crash.history import Answer, decode_call
@@ -468,8 +469,10 @@ class Checker:
         path = self.root / STORE_DIRECTORY / "state.db"
         with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
             for seq, id in connection.execute("SELECT seq, id FROM git_commit ORDER BY seq"):
-                if seq > len(ids) or ids[seq - 1] != id.hex():
-                    self.accuse(f"state.db has commit {id.hex()} for operation {seq}; git has not")
+                if seq > len(ids) or ids[seq - 1] != commit_id(seq, id):
+                    self.accuse(
+                        f"state.db has commit {id.hex()[:40]} for operation {seq}; git has not"
+                    )
                     break
 
     def _check_files(self) -> None:

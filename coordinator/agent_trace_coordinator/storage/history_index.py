@@ -15,7 +15,6 @@ from agent_trace_coordinator.core.apply import annotation_of, document_after
 from agent_trace_coordinator.core.records import (
     Annotation,
     Change,
-    Changed,
     Record,
     SessionOpened,
     content_key,
@@ -26,7 +25,7 @@ from agent_trace_coordinator.errors import CorruptStore
 from agent_trace_protocol import TouchInfo
 
 from .index import Index
-from .schema import decode, translate
+from .schema import decode, indexed_change, translate
 
 __all__ = ["TOUCHED_REVISIONS_MAX", "HistoryIndex", "PastDocument"]
 
@@ -51,9 +50,9 @@ class HistoryIndex(Index):
     ) -> list[tuple[Record, Change]]:
         """Return what made a document's revisions before one, the newest first."""
         return [
-            _change_in(key, encoded)
-            for key, encoded in self._rows(
-                "SELECT change.key, journal.record FROM change"
+            _change_in(key, document, found, encoded)
+            for key, found, encoded in self._rows(
+                "SELECT change.key, revision, journal.record FROM change"
                 " JOIN journal ON journal.seq = change.key / ?"
                 " WHERE document = ? AND revision < ? ORDER BY revision DESC LIMIT ?",
                 _PER_RECORD,
@@ -99,17 +98,25 @@ class HistoryIndex(Index):
                 TOUCHED_REVISIONS_MAX,
             )
         )
-        touched = tuple(
-            TouchInfo(id or "", author, count, revision, split_key(key)[0])
-            for id, author, count, revision, key in rows
-        )
+        touched = tuple(self._touch(document, *row) for row in rows)
         return touched, sum(each.revisions for each in touched) < TOUCHED_REVISIONS_MAX
+
+    def _touch(
+        self, document: int, session: str | None, author: str, count: int, revision: int, key: int
+    ) -> TouchInfo:
+        """Return who touched a document, if the record of the last time says so as well."""
+        seq, index = split_key(key)
+        record = self.record(seq)
+        if record is None or (record.session, record.author) != (session or "", author):
+            raise CorruptStore(f"journal record {seq} is indexed as another session's")
+        indexed_change(record, index, document, revision)
+        return TouchInfo(record.session, record.author, count, revision, seq)
 
     def documents_at(self, seq: int, after: int, limit: int) -> list[PastDocument]:
         """Return the documents as of an operation, deleted ones included, by id after one."""
         rows = self._rows(
-            "SELECT newest.key, journal.record FROM"
-            " (SELECT document, MAX(key) AS key FROM change"
+            "SELECT newest.key, newest.document, newest.revision, journal.record FROM"
+            " (SELECT document, revision, MAX(key) AS key FROM change"
             " WHERE document > ? AND document < ? AND key < ? GROUP BY document"
             " ORDER BY document LIMIT ?) AS newest"
             " JOIN journal ON journal.seq = newest.key / ? ORDER BY newest.document",
@@ -119,7 +126,7 @@ class HistoryIndex(Index):
             limit,
             _PER_RECORD,
         )
-        found = [_change_in(key, encoded) for key, encoded in rows]
+        found = [_change_in(*row) for row in rows]
         if not found:
             return []
         annotations = self._annotations_at(seq, after, found[-1][1].document)
@@ -189,10 +196,9 @@ class HistoryIndex(Index):
             raise translate(error) from error
 
 
-def _change_in(key: int, encoded: bytes) -> tuple[Record, Change]:
+def _change_in(
+    key: int, document: int, revision: int, encoded: bytes | None
+) -> tuple[Record, Change]:
     seq, index = split_key(key)
     record = decode(seq, encoded)
-    body = record.body
-    if not isinstance(body, Changed) or index >= len(body.changes):
-        raise CorruptStore(f"journal record {seq} is indexed as a change and is none")
-    return record, body.changes[index]
+    return record, indexed_change(record, index, document, revision)

@@ -38,7 +38,7 @@ from agent_trace_protocol import (
 
 from .base import Entry
 from .packing import unpack
-from .schema import connect, decode, translate
+from .schema import check_records, commit_id, connect, decode, indexed_change, translate
 
 __all__ = ["Index"]
 
@@ -49,9 +49,12 @@ class Index:
     """One read-only connection. Each thread that reads has its own."""
 
     def __init__(self, path: Path, connection: sqlite3.Connection | None = None) -> None:
-        """Read through a connection of its own, unless one is given."""
+        """Read through a connection of its own, which sees verified records only, or through one
+        that is given."""
         try:
             self._connection = connection or connect(path, write=False)
+            if connection is None:
+                check_records(self._connection)
         except sqlite3.Error as error:
             raise translate(error) from error
 
@@ -93,16 +96,16 @@ class Index:
         assert isinstance(row[0], int)
         seq, index = split_key(row[0])
         record = self.record(seq)
-        if record is None or not isinstance(record.body, Changed):
+        if record is None:
             raise CorruptStore(f"journal record {seq} is gone")
-        return record, record.body.changes[index]
+        return record, indexed_change(record, index, document, revision)
 
     def record(self, seq: int) -> Record | None:
         """Return the record of an operation."""
         row = self._one("SELECT record FROM journal WHERE seq = ?", seq)
         if row is None:
             return None
-        assert isinstance(row[0], bytes)
+        assert row[0] is None or isinstance(row[0], bytes)
         return decode(seq, row[0])
 
     def chain(self, seq: int) -> bytes:
@@ -121,7 +124,11 @@ class Index:
         if row is None:
             return None
         assert isinstance(row[0], int)
-        return self.record(row[0])
+        record = self.record(row[0])
+        if record is None or (record.session, record.request) != (session, number):
+            # Whoever asks again would be given the answer to something else.
+            raise CorruptStore(f"journal record {row[0]} is indexed as another request")
+        return record
 
     def waits_as_draft(self, seq: int) -> bool:
         """Return whether a record's draft was neither accepted nor discarded."""
@@ -139,7 +146,7 @@ class Index:
     def commit(self, seq: int) -> str:
         """Return the commit id of an operation; empty if it is not known to be in git."""
         row = self._one("SELECT id FROM git_commit WHERE seq = ?", seq)
-        return row[0].hex() if row is not None and isinstance(row[0], bytes) else ""
+        return "" if row is None else commit_id(seq, row[0])
 
     def digests(self, document: int) -> frozenset[bytes]:
         """Return the hashes of all contents a document ever had."""
@@ -207,7 +214,7 @@ class Index:
         )
         if document or request.type is not None:
             keys.sort(reverse=True)
-            return [self._entry(key) for key in keys[: request.limit]], len(keys) > request.limit
+            return self._entries(keys, request.limit, document), len(keys) > request.limit
         for action, column in ((Action.OPEN, "seq"), (Action.CLOSE, "ended")):
             if request.action not in (None, action):
                 continue
@@ -228,7 +235,7 @@ class Index:
         ]
         keys += [seq * _PER_RECORD for seq in self._keys("note", "seq", request, noted)]
         keys.sort(reverse=True)
-        return [self._entry(key) for key in keys[: request.limit]], len(keys) > request.limit
+        return self._entries(keys, request.limit), len(keys) > request.limit
 
     def _keys(
         self,
@@ -253,12 +260,25 @@ class Index:
         except sqlite3.Error as error:
             raise translate(error) from error
 
-    def _entry(self, key: int) -> LogEntry:
-        seq, index = split_key(key)
-        record = self.record(seq)
-        if record is None:
-            raise CorruptStore(f"journal record {seq} is gone")
-        return msgspec.structs.replace(log_entries(record)[index], commit=self.commit(seq))
+    def _entries(self, keys: list[int], limit: int, document: int = 0) -> list[LogEntry]:
+        """Return the entries of sorted keys, which are all different; those of one document, if it
+        is given."""
+        found: list[LogEntry] = []
+        for key, newer in zip(keys[:limit], [0, *keys], strict=False):
+            seq, index = split_key(key)
+            record = self.record(seq)
+            if record is None:
+                raise CorruptStore(f"journal record {seq} is gone")
+            entries = log_entries(record)
+            theirs = not document or (
+                isinstance(record.body, Changed)
+                and index < len(record.body.changes)
+                and record.body.changes[index].document == document
+            )
+            if key == newer or index >= len(entries) or not theirs:
+                raise CorruptStore(f"journal record {seq} is indexed as something that it is not")
+            found.append(msgspec.structs.replace(entries[index], commit=self.commit(seq)))
+        return found
 
     def records_after(self, seq: int, last: int, limit: int) -> list[Record]:
         """Return the records after `seq`, up to `last`, oldest first, at most `limit`."""
@@ -310,11 +330,12 @@ class Index:
                     return
                 previous = row[0]
             cursor = self._connection.execute(
-                "SELECT seq, record, chain FROM journal WHERE seq >= ? ORDER BY seq LIMIT ?",
+                # Past the check of single records, because the whole chain is checked here.
+                "SELECT seq, record, chain FROM main.journal WHERE seq >= ? ORDER BY seq LIMIT ?",
                 (first, -1 if limit is None else limit),
             )
             for seq, encoded, chain in cursor:
-                if chain != chain_hash(previous, encoded):
+                if encoded is None or chain != chain_hash(previous, encoded):
                     raise CorruptStore(f"journal record {seq} does not match its hash chain")
                 previous = chain
                 record = decode(seq, encoded)
@@ -329,6 +350,12 @@ class Index:
                         if content is None:
                             raise CorruptStore(f"content {key} does not match its hash")
                         contents.append((key, content))
+                    if isinstance(record.body, Changed):
+                        # Texts that were refused may be discarded; these are there, or were lost.
+                        own = {key for key in digests if split_key(key)[0] == seq}
+                        left = own - gone - {key for key, _ in contents}
+                        if left:
+                            raise CorruptStore(f"content {min(left)} is not there")
                 yield Entry(record, encoded, chain, tuple(contents), gone & digests.keys())
         except sqlite3.Error as error:
             raise translate(error) from error

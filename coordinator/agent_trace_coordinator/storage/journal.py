@@ -58,8 +58,19 @@ from .git_recovery import sync_directory
 from .journal_place import JournalPlace
 from .lease_rows import LeaseRows, load_leases
 from .packing import pack
-from .schema import SCHEMA_VERSION, connect, create_tables, decode, prepare_to_write, translate
-from .trace_rows import StatementRows, load_trace
+from .schema import (
+    SCHEMA_VERSION,
+    check_records,
+    commit_id,
+    connect,
+    create_tables,
+    decode,
+    indexed_change,
+    prepare_to_write,
+    seal_commit,
+    translate,
+)
+from .trace_rows import Execute, StatementRows, load_trace
 
 _log = logging.getLogger("agent_trace.journal")
 
@@ -199,14 +210,17 @@ class Journal:
         state = State(epoch=epoch, store=store, rules=rules)
         try:
             self._verify_tail()
-            self._load_documents(state)
-            self._load_annotations(state)
-            self._load_drafts(state)
-            self._load_violations(state)
-            self._load_unlocks(state, now)
-            self._load_sessions(state, now)
-            load_leases(state, self._connection.execute, now)
-            load_trace(state, self._connection.execute)
+            with closing(connect(self._path, write=False)) as connection:
+                check_records(connection)
+                execute = connection.execute
+                self._load_documents(state, execute)
+                self._load_annotations(state, execute)
+                self._load_drafts(state, execute)
+                self._load_violations(state, execute)
+                self._load_unlocks(state, now, execute)
+                self._load_sessions(state, now, execute)
+                load_leases(state, execute, now)
+                load_trace(state, execute)
             last = self._connection.execute(
                 "SELECT seq, record, chain FROM journal ORDER BY seq DESC LIMIT 1"
             ).fetchone()
@@ -233,30 +247,28 @@ class Journal:
                 raise CorruptStore(f"journal record {seq} does not match its hash chain")
             previous = chain
 
-    def _load_documents(self, state: State) -> None:
+    def _load_documents(self, state: State, execute: Execute) -> None:
         # The first part walks an index only; it and the number of documents are what grows.
-        cursor = self._connection.execute(
-            "SELECT change.key, journal.record"
+        cursor = execute(
+            "SELECT change.key, change.document, revision, journal.record"
             " FROM (SELECT document, MAX(revision) AS revision FROM change GROUP BY document)"
             " JOIN change USING (document, revision)"
             " JOIN journal ON journal.seq = change.key / ?",
             (content_key(1, 0),),
         )
         last: list[DocumentState] = []
-        for key, encoded in cursor:
+        for key, document, revision, encoded in cursor:
             seq, index = split_key(key)
             record = decode(seq, encoded)
-            body = record.body
-            if not isinstance(body, Changed) or index >= len(body.changes):
-                raise CorruptStore(f"journal record {seq} is indexed as a change and is none")
-            last.append(document_after(body.changes[index], seq, record.time_ms, record.author))
+            change = indexed_change(record, index, document, revision)
+            last.append(document_after(change, seq, record.time_ms, record.author))
         # In the order in which they were made, so that of two documents deleted from one path
         # the later one is found.
         for document in sorted(last, key=lambda document: document.seq):
             state.link(document)
 
-    def _load_annotations(self, state: State) -> None:
-        for key, encoded in self._connection.execute(
+    def _load_annotations(self, state: State, execute: Execute) -> None:
+        for key, encoded in execute(
             "SELECT change.key, journal.record FROM (SELECT document, MAX(revision) AS revision"
             " FROM change WHERE action = 'annotate' GROUP BY document)"
             " JOIN change USING (document, revision) JOIN journal ON journal.seq = change.key / ?",
@@ -268,8 +280,8 @@ class Journal:
                 raise CorruptStore(f"journal record {seq} is indexed as an annotation and is none")
             state.annotations[annotation.document] = annotation
 
-    def _load_drafts(self, state: State) -> None:
-        for seq, encoded in self._connection.execute(
+    def _load_drafts(self, state: State, execute: Execute) -> None:
+        for seq, encoded in execute(
             "SELECT seq, record FROM draft JOIN journal USING (seq) ORDER BY seq"
         ):
             record = decode(seq, encoded)
@@ -277,8 +289,8 @@ class Journal:
                 raise CorruptStore(f"journal record {seq} is indexed as a draft and is none")
             state.enter_draft(draft_of(record, record.body))
 
-    def _load_violations(self, state: State) -> None:
-        for seq, count, encoded in self._connection.execute(
+    def _load_violations(self, state: State, execute: Execute) -> None:
+        for seq, count, encoded in execute(
             "SELECT seq, count, record FROM violation JOIN journal USING (seq) ORDER BY seq"
         ):
             record = decode(seq, encoded)
@@ -287,8 +299,8 @@ class Journal:
             violation = violation_of(record, record.body)
             state.enter_violation(dataclasses.replace(violation, count=count))
 
-    def _load_unlocks(self, state: State, now: float) -> None:
-        for seq, encoded in self._connection.execute(
+    def _load_unlocks(self, state: State, now: float, execute: Execute) -> None:
+        for seq, encoded in execute(
             "SELECT seq, record FROM unlock JOIN journal USING (seq) ORDER BY seq"
         ):
             record = decode(seq, encoded)
@@ -296,9 +308,9 @@ class Journal:
                 raise CorruptStore(f"journal record {seq} is indexed as an unlock and is none")
             state.grants[seq] = grant_of(record, record.body, now)
 
-    def _load_sessions(self, state: State, now: float) -> None:
+    def _load_sessions(self, state: State, now: float, execute: Execute) -> None:
         self._sessions.clear()
-        cursor = self._connection.execute(
+        cursor = execute(
             "SELECT seq, record, (SELECT MAX(request) FROM journal AS own"
             " WHERE own.session = session.seq AND request IS NOT NULL)"
             " FROM session JOIN journal USING (seq) WHERE ended IS NULL ORDER BY seq"
@@ -312,7 +324,7 @@ class Journal:
             session.request_high = high or 0
             state.enter_session(session)
             self._sessions[record.session] = seq
-        for name, id, _ in self._connection.execute(
+        for name, id, _ in execute(
             "SELECT name, id, MAX(seq) FROM session WHERE actor = 'agent' AND NOT ephemeral"
             " GROUP BY name"
         ).fetchall():
@@ -334,8 +346,9 @@ class Journal:
                     ).fetchall()
             except sqlite3.Error as error:
                 raise translate(error) from error
-            for seq, id in rows:
-                yield seq, id.hex()
+            for seq, stored in rows:
+                if id := commit_id(seq, stored):
+                    yield seq, id
             if len(rows) < COMMITS_AT_ONCE:
                 return
             before = rows[-1][0]
@@ -466,7 +479,7 @@ class Journal:
                     "UPDATE session SET ended = ?, reason = ? WHERE seq = ?", closed
                 )
             self._insert(
-                "git_commit", 2, [(seq, bytes.fromhex(id)) for seq, id in commits], "OR REPLACE "
+                "git_commit", 2, [(seq, seal_commit(seq, id)) for seq, id in commits], "OR REPLACE "
             )
             connection.execute("COMMIT")
         except sqlite3.Error as error:

@@ -33,7 +33,7 @@ from .commit_ids import CommitIds
 from .index import Index
 from .journal import Journal
 from .salvage import is_log_cut
-from .schema import connect, foreign_objects, translate
+from .schema import commit_id, connect, foreign_objects, translate
 from .versions import FORMAT_VERSION
 
 __all__ = ["OWN_TABLES", "JournalReport", "check_journal"]
@@ -261,6 +261,6 @@ def _check_rest(connection: sqlite3.Connection, named: set[int], report: Journal
             if not report.problems:
                 report.problems.append(f"a commit is noted for operation {seq}, which is none")
             return
-        if report.commits[seq - 1] != id.hex():
+        if report.commits[seq - 1] != commit_id(seq, id):
             report.problems.append(f"another commit is noted for operation {seq} than it has")
             return

@@ -19,7 +19,12 @@ from .base import Entry
 from .git_recovery import sync_directory, sync_file
 from .index import Index
 from .journal import Journal
-from .schema import connect, prepare_to_write, translate
+from .schema import (
+    connect,
+    prepare_to_write,
+    seal_commit,
+    translate,
+)
 
 __all__ = ["NewJournal", "note_commits", "replace_journal"]
 
@@ -145,7 +150,7 @@ def note_commits(path: Path, commits: list[str]) -> None:
             connection.execute("DELETE FROM git_commit")
             connection.executemany(
                 "INSERT INTO git_commit VALUES (?, ?)",
-                ((seq, bytes.fromhex(id)) for seq, id in enumerate(commits, 1)),
+                ((seq, seal_commit(seq, id)) for seq, id in enumerate(commits, 1)),
             )
             connection.execute("COMMIT")
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")

@@ -8,6 +8,7 @@ it can be rebuilt from git and is written without a sync of its own.
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -15,7 +16,14 @@ from typing import Final
 
 import msgspec
 
-from agent_trace_coordinator.core.records import Record, decode_record
+from agent_trace_coordinator.core.records import (
+    CHAIN_START,
+    Change,
+    Changed,
+    Record,
+    chain_hash,
+    decode_record,
+)
 from agent_trace_coordinator.errors import CorruptStore, JournalFailed, JournalFull
 
 from .versions import FORMAT_VERSION
@@ -23,12 +31,16 @@ from .versions import FORMAT_VERSION
 __all__ = [
     "SCHEMA_VERSION",
     "SQLITE_VERSION",
+    "check_records",
+    "commit_id",
     "connect",
     "copy_database",
     "create_tables",
     "decode",
     "foreign_objects",
+    "indexed_change",
     "prepare_to_write",
+    "seal_commit",
     "translate",
 ]
 
@@ -127,7 +139,7 @@ CREATE TABLE lost (               -- contents that a repair found nowhere
 
 CREATE TABLE git_commit (
     seq INTEGER PRIMARY KEY,
-    id BLOB NOT NULL
+    id BLOB NOT NULL              -- and a check of it, see `seal_commit`
 ) STRICT;
 """
 
@@ -173,6 +185,74 @@ def connect(
         connection.close()
         raise
     return connection
+
+
+_CHECKED: Final = """
+CREATE TEMP VIEW journal AS SELECT seq, session, request, chain, verified(record, chain,
+(SELECT chain FROM main.journal AS before WHERE before.seq = main.journal.seq - 1)) AS record
+FROM main.journal
+"""
+
+
+def check_records(connection: sqlite3.Connection) -> None:
+    """Let this connection see only records that match their hash: `record` is NULL for others,
+    which `decode` takes for what it is.
+
+    It stands in front of the table for all that is asked here, so no question can go past it. Who
+    looks for what is left of a damaged journal does without.
+    """
+    connection.create_function("verified", 3, _verified, deterministic=True)
+    connection.execute("PRAGMA temp_store=MEMORY")
+    connection.execute("PRAGMA query_only=OFF")
+    try:
+        connection.execute(_CHECKED)
+    except UnicodeDecodeError as error:
+        # SQLite quotes the bytes of a damaged schema, and Python can not read the quotation.
+        raise sqlite3.DatabaseError("the schema can not be decoded") from error
+    connection.execute("PRAGMA query_only=ON")
+
+
+def _verified(record: object, chain: object, previous: object) -> bytes | None:
+    """Return a record if its chain hash says that it is what was written."""
+    before = CHAIN_START if previous is None else previous
+    if isinstance(record, bytes) and isinstance(before, bytes):
+        return record if chain_hash(before, record) == chain else None
+    return None
+
+
+def indexed_change(record: Record, index: int, document: int, revision: int) -> Change:
+    """Return the change that is indexed as a document's revision; raises `CorruptStore` if it is
+    that of another one."""
+    body = record.body
+    if isinstance(body, Changed) and index < len(body.changes):
+        change = body.changes[index]
+        if (change.document, change.revision) == (document, revision):
+            return change
+    raise CorruptStore(
+        f"journal record {record.seq} is indexed as revision {revision} of document {document} "
+        "and is none"
+    )
+
+
+def seal_commit(seq: int, id: str) -> bytes:
+    """Return a commit's id as it is stored: with a check, for nothing else tells a wrong one."""
+    raw = bytes.fromhex(id)
+    return raw + _commit_check(seq, raw)
+
+
+def commit_id(seq: int, stored: object) -> str:
+    """Return the commit's id in a row; empty if it is not what was stored for this operation."""
+    if not isinstance(stored, bytes):
+        return ""
+    raw, check = stored[:-_CHECK_BYTES], stored[-_CHECK_BYTES:]
+    return raw.hex() if check == _commit_check(seq, raw) else ""
+
+
+_CHECK_BYTES: Final = 4
+
+
+def _commit_check(seq: int, raw: bytes) -> bytes:
+    return hashlib.blake2b(b"%d %b" % (seq, raw), digest_size=_CHECK_BYTES).digest()
 
 
 def create_tables(connection: sqlite3.Connection) -> None:
@@ -230,8 +310,13 @@ def translate(error: sqlite3.Error) -> JournalFull | JournalFailed | CorruptStor
     return JournalFailed(f"the journal failed: {error}")
 
 
-def decode(seq: int, encoded: bytes) -> Record:
+def decode(seq: int, encoded: bytes | None) -> Record:
     """Return the record in a row of the journal; raises `CorruptStore` if it is not one."""
+    if encoded is None:
+        raise CorruptStore(
+            f"journal record {seq} does not match its hash chain; what can be verified can still "
+            "be read; stop the coordinator and run `agent-trace repair`"
+        )
     try:
         record = decode_record(encoded)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:

@@ -36,7 +36,7 @@ from agent_trace_protocol import DocumentType
 
 from .schema import decode
 
-__all__ = ["StatementRows", "load_trace"]
+__all__ = ["Execute", "StatementRows", "load_trace"]
 
 _LOOKED_BACK: Final = 400
 """Records before the fresh ones that are looked through for what happened lately."""
@@ -45,7 +45,8 @@ _SUMMARIES_MAX: Final = 64
 """Plans, and references, of which it is looked up what their last change did: those that changed
 last. What is generated tells of a few of them."""
 
-_Execute = Callable[..., sqlite3.Cursor]
+Execute = Callable[..., sqlite3.Cursor]
+"""`execute` of a connection that sees verified records only."""
 
 
 class StatementRows:
@@ -72,7 +73,7 @@ class StatementRows:
             connection.execute(statement, (seq,))
 
 
-def load_trace(state: State, execute: _Execute) -> None:
+def load_trace(state: State, execute: Execute) -> None:
     """Enter what the trace is made from into a state that has its documents and sessions.
 
     Raises:
@@ -117,7 +118,7 @@ def load_trace(state: State, execute: _Execute) -> None:
         trace.keep(record)
 
 
-def _load_plans(state: State, execute: _Execute) -> None:
+def _load_plans(state: State, execute: Execute) -> None:
     """Enter the plans and references, in the order of their last changes, and what these did."""
     kinds = {
         DocumentType.PLAN: state.trace.plans,
@@ -140,7 +141,7 @@ def _load_plans(state: State, execute: _Execute) -> None:
                 )
 
 
-def _told(execute: _Execute, last: int) -> int:
+def _told(execute: Execute, last: int) -> int:
     """Return the operation up to which the generated documents tell; 0 if they never did."""
     for seq, encoded in execute(
         "SELECT DISTINCT journal.seq, journal.record FROM change"
@@ -156,7 +157,7 @@ def _told(execute: _Execute, last: int) -> int:
     return 0
 
 
-def _find_opening(state: State, execute: _Execute, session: str) -> None:
+def _find_opening(state: State, execute: Execute, session: str) -> None:
     row = execute(
         "SELECT seq, record FROM session JOIN journal USING (seq) WHERE id = ?", (session,)
     ).fetchone()
