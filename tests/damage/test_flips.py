@@ -100,6 +100,6 @@ def test_an_operation_without_its_text_is_not_handed_on_as_a_whole_one(damaged: 
 
 def test_what_is_true_as_far_as_it_goes_is_told_from_what_is_wrong() -> None:
     assert is_part([1, 3], [1, 2, 3])
-    assert is_part(([], False), ([1], True))
+    assert is_part(((), False), ((1,), True))
     assert not is_part([3, 1], [1, 2, 3])
     assert not is_part([4], [1, 2, 3])
