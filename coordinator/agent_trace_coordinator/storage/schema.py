@@ -241,12 +241,19 @@ def seal_commit(seq: int, id: str) -> bytes:
 
 
 def commit_id(seq: int, stored: object) -> str:
-    """Return the commit's id in a row; empty if it is not what was stored for this operation."""
+    """Return the commit's id in a row; empty if it is not what was stored for this operation.
+
+    Rows of earlier formats have no check, and are believed.
+    """
     if not isinstance(stored, bytes):
         return ""
+    if len(stored) == _ID_BYTES:
+        return stored.hex()
     raw, check = stored[:-_CHECK_BYTES], stored[-_CHECK_BYTES:]
     return raw.hex() if check == _commit_check(seq, raw) else ""
 
+
+_ID_BYTES: Final = 20
 
 _CHECK_BYTES: Final = 4
 
