@@ -139,7 +139,7 @@ CREATE TABLE lost (               -- contents that a repair found nowhere
 
 CREATE TABLE git_commit (
     seq INTEGER PRIMARY KEY,
-    id BLOB NOT NULL              -- and a check of it, see `seal_commit`
+    id BLOB NOT NULL
 ) STRICT;
 """
 
@@ -235,7 +235,8 @@ def indexed_change(record: Record, index: int, document: int, revision: int) -> 
 
 
 def seal_commit(seq: int, id: str) -> bytes:
-    """Return a commit's id as it is stored: with a check, for nothing else tells a wrong one."""
+    """Return a commit's id as `git_commit` has it: with a check, for nothing else tells a wrong one
+    from the right one."""
     raw = bytes.fromhex(id)
     return raw + _commit_check(seq, raw)
 
