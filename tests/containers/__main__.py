@@ -16,6 +16,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from agent_trace import AgentTraceError
+
 from .base import make_base
 from .checks import CHECKS
 from .engine import EngineMissing, find
@@ -30,7 +32,7 @@ def _results(site: Site) -> Iterator[tuple[str, str]]:
     for name, check in CHECKS.items():
         try:
             said = check(site)
-        except AssertionError as error:
+        except (AssertionError, AgentTraceError, OSError) as error:
             _say(f"FAIL {name}\n{error}")
             _say(site.compose("logs", "--tail", "40", check=False))
             yield name, "**no**"

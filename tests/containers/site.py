@@ -20,7 +20,6 @@ from mcp.client import Client
 from mcp.client.streamable_http import streamable_http_client
 
 from agent_trace import AgentTraceError, connect_sync
-from agent_trace.keys import join
 from support.mcp import called
 
 from .engine import Engine, run
@@ -125,12 +124,10 @@ class Site:
         """Wait until all health checks are green; return the seconds."""
         return soon("healthy", lambda: all(self.health(each) == "healthy" for each in SERVICES))
 
-    def join(self, name: str) -> None:
-        """Make a key for an agent outside by `keys add`, and keep it here."""
-        added = self.inside(
-            "coordinator", *("agent-trace", "keys", "add", name, "--address", ADDRESS, "--json")
-        )
-        join(json.loads(added)["join"])
+    def new_key(self, name: str, address: str) -> str:
+        """Return what an agent joins by, made by `keys add` in the coordinator's container."""
+        command = ("agent-trace", "keys", "add", name, "--address", address, "--json")
+        return str(json.loads(self.inside("coordinator", *command))["join"])
 
     def token(self, service: str) -> str:
         name = {"gateway": "mcp", "web": "web"}[service]
