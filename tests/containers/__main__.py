@@ -2,9 +2,9 @@
 
 Builds the image from a copy of the tree, brings the services up under a project name of their own,
 uses them from outside as docs/operations.md says, kills, stops, upgrades, backs up and repairs
-them, and takes everything but the image away again. It needs Docker Engine 25 with Compose 2.24, or
-newer, and skips where there is none. The result is a table in Markdown; docs/testing.md
-has one. Ends with 1 if anything is not as it should be.
+them, and takes everything away again. It needs Docker Engine 25 with Compose 2.24, or newer, and
+skips where there is none. The result is a table in Markdown; docs/testing.md has one. Ends with 1
+if anything is not as it should be.
 """
 
 from __future__ import annotations
@@ -70,11 +70,13 @@ def main() -> int:
         os.environ["XDG_CONFIG_HOME"] = str(Path(directory, "config"))
         site = Site(engine, Path(directory), image)
         site.copy_tree()
+        before = site.image()
         try:
             results = list(_results(site))
         finally:
             if not options.keep:
                 site.down()
+                site.forget_images(before)
     sys.stdout.write(f"| with {engine.name} | verdict |\n| --- | --- |\n")
     sys.stdout.write("".join(f"| {name} | {verdict} |\n" for name, verdict in results))
     return 0 if len(results) == len(CHECKS) and results[-1][1] != "**no**" else 1

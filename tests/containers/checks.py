@@ -42,6 +42,7 @@ print(urlopen("http://coordinator:9464/metrics", timeout=10).read().decode())
 
 def is_built(site: Site) -> str:
     site.compose("build")
+    site.built.append(site.image())
     said = site.engine.run("image", "inspect", "agent-trace:local", "--format", "{{.Size}}").stdout
     user = site.engine.run(
         "image", "inspect", "agent-trace:local", "--format", "{{.Config.User}}"
@@ -240,6 +241,7 @@ def keeps_everything_when_upgraded(site: Site) -> str:
         assert changed != text
         file.write_text(changed, encoding="utf-8")
     site.compose("up", "--detach", "--build")
+    site.built.append(site.image())
     site.all_healthy()
     after = site.status()
     assert after["version"] == f"{before['version']}.post1", after["version"]

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,6 +32,7 @@ FOLDERS: Final = ("protocol", "agents", "coordinator")
 
 SERVICES: Final = ("coordinator", "gateway", "web")
 PORTS: Final = {"coordinator": 7117, "gateway": 8137, "web": 8138}
+IMAGE: Final = "agent-trace:local"
 ADDRESS: Final = "tcp://127.0.0.1:7117"
 
 HEALTHY_SECONDS_MAX: Final = 90.0
@@ -60,6 +61,9 @@ class Site:
     python_image: str
     """To build on; the Dockerfile's own if empty."""
     project: str = "agent-trace-image-test"
+
+    built: list[str] = field(default_factory=list[str])
+    """The ids of the images that were built."""
 
     @property
     def tree(self) -> Path:
@@ -124,6 +128,11 @@ class Site:
         """Wait until all health checks are green; return the seconds."""
         return soon("healthy", lambda: all(self.health(each) == "healthy" for each in SERVICES))
 
+    def image(self) -> str:
+        """Return the id of the image that the services run; empty if there is none."""
+        given = ("image", "inspect", IMAGE, "--format", "{{.Id}}")
+        return self.engine.run(*given, check=False).stdout.strip()
+
     def new_key(self, name: str, address: str) -> str:
         """Return what an agent joins by, made by `keys add` in the coordinator's container."""
         command = ("agent-trace", "keys", "add", name, "--address", address, "--json")
@@ -154,6 +163,13 @@ class Site:
     def down(self) -> None:
         """Take everything away, volumes included."""
         self.compose("down", "--volumes", check=False)
+
+    def forget_images(self, before: str) -> None:
+        """Remove the images that were built; the one that was there before has its name again."""
+        for each in {*self.built} - {before}:
+            self.engine.run("image", "rm", "--force", each, check=False)
+        if before:
+            self.engine.run("image", "tag", before, IMAGE)
 
 
 def port_is_free(port: int) -> bool:
