@@ -48,6 +48,8 @@ class Target:
     """Raises if a promise is broken."""
     seeds: Callable[[], Iterable[bytes]]
     """Good inputs to begin with."""
+    worth: int = 1
+    """Its share of the time of all: by how much there is in it that is ours."""
 
 
 def _text(data: bytes) -> str:
@@ -157,7 +159,7 @@ def _trailers(data: bytes) -> None:
 def _trailer_seeds() -> Iterable[bytes]:
     """The commits of a whole simulated store, and of another one."""
     for seed in (3, 7):
-        with living_in(seed) as world:
+        with living_in(seed, form="whole") as world:
             world.run()
         for entry in world.disk.entries:
             yield render_message(entry.record, entry.chain).encode()
@@ -199,16 +201,16 @@ _NAMES: Final = (b"planner", b"claude-code.2", b"system", b"a_b", b"-x", b"needs
 TARGETS: Final = {
     target.name: target
     for target in (
-        Target("frames", _frames, _frame_seeds),
-        Target("paths", _paths, lambda: _PATHS),
+        Target("frames", _frames, _frame_seeds, 3),
+        Target("paths", _paths, lambda: _PATHS, 2),
         Target("names", _names, lambda: _NAMES),
-        Target("markdown", _markdown, lambda: _TEXTS),
+        Target("markdown", _markdown, lambda: _TEXTS, 3),
         Target(
             "configuration",
             _configuration,
             lambda: (DEFAULT_CONFIG.encode(), DEFAULT_CONFIG.replace("\n# ", "\n").encode()),
         ),
-        Target("trailers", _trailers, _trailer_seeds),
+        Target("trailers", _trailers, _trailer_seeds, 3),
         Target("spool", _spool, _spool_seeds),
     )
 }

@@ -48,7 +48,6 @@ CORE_MUTANTS: Final = (
         "for text in late.texts:",
         "for text in late.texts[:1]:",
         "what else a refused writer wanted to write is lost",
-        seeds=100,
     ),
     Mutant(
         "a merge does not see collisions",
@@ -70,7 +69,6 @@ CORE_MUTANTS: Final = (
         "if actor is Actor.USER or (draft.actor, draft.author) == (actor, author):",
         "if True:",
         "an agent writes another one's text under its own name",
-        seeds=100,
     ),
     Mutant(
         "move forgets the type",
@@ -78,8 +76,7 @@ CORE_MUTANTS: Final = (
         "type=document.type,",
         "type=DocumentType.SCRATCH,",
         "a renamed reference can be written by agents",
-        first=140,
-        seeds=900,
+        first=225,
     ),
     Mutant(
         "move forgets a revision",
@@ -87,7 +84,6 @@ CORE_MUTANTS: Final = (
         "revision=document.revision + 1,",
         "revision=document.revision,",
         "two states of a document have one revision",
-        seeds=150,
     ),
     Mutant(
         "restore makes a new document",
@@ -102,7 +98,6 @@ CORE_MUTANTS: Final = (
         "ids[-1]",
         "ids[0]",
         "what comes back is not what was deleted last",
-        seeds=200,
     ),
     Mutant(
         "a transaction is partially applied",
@@ -128,7 +123,6 @@ CORE_MUTANTS: Final = (
         "return before.replace(operation.old, operation.new)",
         "return before.replace(operation.old, operation.new, 1)",
         "an edit does less than it says",
-        seeds=100,
     ),
     Mutant(
         "two names of one file",
@@ -151,6 +145,7 @@ CORE_MUTANTS: Final = (
         "if earlier is not None and earlier != input.fingerprint:",
         "if False:",
         "a write is answered with another one's result and never done",
+        first=55,
     ),
     Mutant(
         "request numbers are forgotten",
@@ -230,7 +225,7 @@ CORE_MUTANTS: Final = (
         "            extend(state, now)\n            stranger",
         "            stranger",
         "after a pause a live session is taken over before its heartbeat is read",
-        seeds=300,
+        first=130,
     ),
     Mutant(
         "a slow start counts as silence",
@@ -238,7 +233,6 @@ CORE_MUTANTS: Final = (
         "session.seen = now.monotonic\n",
         "pass\n",
         "a coordinator that replays for a minute ends every session it finds",
-        seeds=100,
     ),
     # -- bounded memory --
     Mutant(

@@ -34,7 +34,7 @@ class Mutant:
     """What a user would suffer."""
     first: int = 0
     """The seed to begin with."""
-    seeds: int = 50
+    seeds: int = 300
     """How many seeds it may take until the simulation has noticed."""
 
 

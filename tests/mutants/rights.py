@@ -45,7 +45,6 @@ RIGHTS_MUTANTS: Final = (
         "> lease.ttl_ms / 1000:",
         "> lease.ttl_ms / 1500:",
         "a holder that gives signs of life loses its lease",
-        seeds=100,
     ),
     Mutant(
         "a lease is handed over to somebody else's successor",
@@ -53,7 +52,7 @@ RIGHTS_MUTANTS: Final = (
         "shared=lease.shared,",
         "shared=True,",
         "a successor holds less than its predecessor",
-        seeds=150,
+        first=70,
     ),
     Mutant(
         "a theft leaves the lease with its holder",
@@ -61,7 +60,7 @@ RIGHTS_MUTANTS: Final = (
         "effects.append(end_lease(state, session, lease, reason, now))",
         "pass",
         "two sessions hold one lease after a theft",
-        seeds=150,
+        first=90,
     ),
     Mutant(
         "unlocks never end",
@@ -69,7 +68,7 @@ RIGHTS_MUTANTS: Final = (
         "if grant.until <= now.monotonic:",
         "if False:",
         "an agent writes a protected document long after its unlock",
-        seeds=200,
+        first=55,
     ),
     Mutant(
         "a file counts as taken before its adoption is durable",
@@ -77,7 +76,6 @@ RIGHTS_MUTANTS: Final = (
         "and document.seq <= durable_seq",
         "",
         "what a person saved is written over after the disk was full",
-        first=1118,
-        seeds=300,
+        first=2715,
     ),
 )

@@ -66,7 +66,6 @@ SHELL_MUTANTS: Final = (
         " or self._lookup.commit(seq)",
         "",
         "a repeated request gets another answer than the first time",
-        seeds=100,
     ),
     # -- who asks --
     Mutant(
@@ -83,8 +82,7 @@ SHELL_MUTANTS: Final = (
         "for entry in self._pending.values():",
         "for entry in list[Entry]():",
         "a write that is sent again at once is done twice",
-        first=60,
-        seeds=150,
+        first=270,
     ),
     Mutant(
         "an end is not looked for among what is pending",
@@ -92,7 +90,7 @@ SHELL_MUTANTS: Final = (
         "for entry in self._pending.values():",
         "for entry in list[Entry]():",
         "a session that is just being closed opens again, and the journal refuses it",
-        first=480,
+        first=60,
     ),
     Mutant(
         "pending contents are not known",
@@ -129,7 +127,6 @@ SHELL_MUTANTS: Final = (
         "for waiting in held.values():",
         "for waiting in list[list[_Held]]():",
         "an agent waits for ever for an answer",
-        seeds=100,
     ),
     Mutant(
         "a full disk refuses what is done",
@@ -137,7 +134,6 @@ SHELL_MUTANTS: Final = (
         "if not self._repeated:",
         "if True:",
         "an agent is told that nothing was done, and it was",
-        seeds=100,
     ),
     Mutant(
         "who opened on a full disk stays nobody",
@@ -145,7 +141,6 @@ SHELL_MUTANTS: Final = (
         "self._state.sessions.pop(id, None)",
         "pass",
         "two sessions write under one name, and neither is told",
-        seeds=100,
     ),
     # -- the journal --
     Mutant(
@@ -161,7 +156,7 @@ SHELL_MUTANTS: Final = (
         "self._pending[count:]",
         "list[Entry]()",
         "operations are lost between two batches",
-        seeds=300,
+        first=50,
     ),
     # -- bounded memory --
     Mutant(

@@ -16,8 +16,11 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from anyio.abc import TaskGroup
 
+from agent_trace_coordinator.core.effects import Effect
 from agent_trace_coordinator.core.grants import resume
+from agent_trace_coordinator.core.inputs import FilesChanged, Now, Received, Refresh, Tick
 from agent_trace_coordinator.core.invariants import check
+from agent_trace_coordinator.core.machine import step
 from agent_trace_coordinator.core.records import Entry
 from agent_trace_coordinator.core.sessions import TICK_SECONDS
 from agent_trace_coordinator.core.state import State
@@ -122,6 +125,8 @@ class Coordinator:
         self.life = 0
         """Counts the processes; nothing of an earlier one happens any more."""
         self.running = False
+        self.stirred = True
+        """Whether its state may have changed since it was last checked."""
 
     # -- life and death --------------------------------------------------------------------
 
@@ -183,7 +188,7 @@ class Coordinator:
         self.timeline.after(self._faults.start_seconds(), partial(self._serve, process, state))
 
     def _serve(self, process: _Life, state: State) -> None:
-        self.running = True
+        self.running = self.stirred = True
         self._observer.on_started(self.life, self.timeline.now, state)
         process.soon(TICK_SECONDS, partial(self._tick, process))
         self._watcher.start()
@@ -272,12 +277,23 @@ class Coordinator:
             return
         if self.running:
             runtime = self.runtime
-            check(runtime.state)
-            check_bounds(runtime.state)
             assert not runtime.read_only or not runtime.waiting_count, (
                 "requests wait for a disk that takes no writes"
             )
-            self._observer.on_state(runtime.state, runtime.read_only)
+            if self.stirred:
+                # What changes neither the state nor what is durable, a timer or a commit, is not
+                # followed by all these comparisons. A tick comes each second, and is.
+                self.stirred = False
+                check(runtime.state)
+                check_bounds(runtime.state)
+                self._observer.on_state(runtime.state, runtime.read_only)
+
+    def step(
+        self, state: State, input: Received | Tick | FilesChanged | Refresh, now: Now
+    ) -> list[Effect]:
+        """Decide as the product does; what it makes of the state is checked afterwards."""
+        self.stirred = True
+        return step(state, input, now)
 
     def deliver(self, peer: bytes, frames: list[bytes]) -> None:
         """A message has arrived at the coordinator's socket."""
@@ -292,6 +308,7 @@ class Coordinator:
         self._observer.on_submit(entry, self.timeline.now)
 
     def _durable(self, batch: list[Entry]) -> None:
+        self.stirred = True
         self._observer.on_durable(batch)
         self._maybe_killed()
         self.runtime.on_durable(batch)
@@ -302,10 +319,12 @@ class Coordinator:
         self.runtime.on_committed(commits)
 
     def _healed(self, process: _Life) -> None:
+        self.stirred = True
         self.runtime.on_healed()
         self._refresh_soon(process)
 
     def _full(self, error: JournalFull) -> None:
+        self.stirred = True
         self._observer.on_full(self.timeline.now)
         self.runtime.on_full(error)
 

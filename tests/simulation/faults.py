@@ -17,7 +17,8 @@ from agent_trace_coordinator.core import reads, refusals
 from agent_trace_coordinator.core.records import Entry
 from agent_trace_coordinator.server import journal_stage, lookup, runtime
 
-from .reduction import TROUBLE_SECONDS, WHOLE, Reduction
+from .form import Form
+from .reduction import WHOLE, Reduction
 from .stages import commit_id
 
 __all__ = ["FAULTS", "FaultPlan", "small_limits"]
@@ -53,10 +54,11 @@ def small_limits(random: Random, *, calm: bool = False) -> Generator[None]:
 class FaultPlan:
     """One seed's mix."""
 
-    def __init__(self, random: Random, reduction: Reduction = WHOLE) -> None:
+    def __init__(self, random: Random, form: Form, reduction: Reduction = WHOLE) -> None:
         self._random = random
         self._spared = reduction.spared
-        self.trouble_seconds = min(TROUBLE_SECONDS, reduction.trouble_seconds)
+        self.trouble_seconds = min(form.trouble_seconds, reduction.trouble_seconds)
+        self._haste = form.haste
         self.happened: Counter[str] = Counter()
         """How often each kind of fault was due."""
 
@@ -126,9 +128,9 @@ class FaultPlan:
                 self.happened[name] += 1
                 if (name, self.happened[name]) not in self._spared:
                     action()
-                after(self._random.expovariate(1 / mean_seconds), happen)
+                after(self._random.expovariate(self._haste / mean_seconds), happen)
 
-        after(self._random.expovariate(1 / mean_seconds), happen)
+        after(self._random.expovariate(self._haste / mean_seconds), happen)
 
     def heal(self) -> None:
         """From now on nothing goes wrong."""

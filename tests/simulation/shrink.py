@@ -16,6 +16,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from .faults import FAULTS
+from .form import FORMS
 from .reduction import LIMITS, WHOLE, Reduction
 from .telling import Telling
 from .world import living_in
@@ -61,13 +62,15 @@ class Failure:
         )
 
 
-def attempt(seed: int, reduction: Reduction) -> Failure | None:
+def attempt(seed: int, reduction: Reduction, form: str = FORMS[0]) -> Failure | None:
     """Live through a world; return how it failed, None if it did not."""
-    with living_in(seed, reduction) as world:
+    with living_in(seed, reduction, form=form) as world:
         try:
             world.run()
         except Exception as error:
-            cast = [index for index in range(world.cast_count) if index not in reduction.without]
+            cast = [
+                index for index in range(len(world.form.cast)) if index not in reduction.without
+            ]
             return Failure(
                 _way(error),
                 str(error),
@@ -99,14 +102,17 @@ def _way(error: Exception) -> str:
 
 
 def shrink(
-    seed: int, more: Callable[[], bool], told: Callable[[str], object]
+    seed: int,
+    more: Callable[[], bool],
+    told: Callable[[str], object],
+    form: str = FORMS[0],
 ) -> tuple[Reduction, Failure] | None:
     """Return the smallest world of a seed that was found to fail as the whole one does.
 
     None if the whole one does not fail. `more` is asked before each attempt; `told` gets a line for
     each step.
     """
-    failure = attempt(seed, WHOLE)
+    failure = attempt(seed, WHOLE, form)
     if failure is None:
         return None
     way, best = failure.way, WHOLE
@@ -118,7 +124,7 @@ def shrink(
         assert failure is not None
         for salt in (best.salt, *range(1, SALTS)):
             salted = msgspec.structs.replace(candidate, salt=salt)
-            found = attempt(seed, salted)
+            found = attempt(seed, salted, form)
             if found is not None and found.way == way and found.size < failure.size:
                 best, failure = salted, found
                 return True
@@ -189,9 +195,11 @@ def _parts(whole: tuple[_Key, ...]) -> Iterator[frozenset[_Key]]:
         yield frozenset(whole)
 
 
-def tell(seed: int, reduction: Reduction, write: Callable[[str], object]) -> int:
+def tell(
+    seed: int, reduction: Reduction, write: Callable[[str], object], form: str = FORMS[0]
+) -> int:
     """Live through a world once more and write down what happens in it; return 1 if it fails."""
-    with living_in(seed, reduction, Telling(write)) as world:
+    with living_in(seed, reduction, Telling(write), form) as world:
         try:
             world.run()
         except Exception as error:

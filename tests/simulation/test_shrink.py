@@ -34,14 +34,14 @@ def silence() -> Iterator[None]:
 def test_a_planted_bug_shows_in_a_small_world(name: str, clients: int, tasks: int) -> None:
     mutant = next(mutant for mutant in MUTANTS if mutant.name == name)
     with planted(mutant):
-        seed = next(seed for seed in count() if attempt(seed, WHOLE) is not None)
-        whole = attempt(seed, WHOLE)
+        seed = next(seed for seed in count() if attempt(seed, WHOLE, "whole") is not None)
+        whole = attempt(seed, WHOLE, "whole")
         attempts = count(1)
-        found = shrink(seed, lambda: next(attempts) < ATTEMPTS_MAX, lambda line: None)
+        found = shrink(seed, lambda: next(attempts) < ATTEMPTS_MAX, lambda line: None, "whole")
         assert whole is not None and found is not None
         reduction, failure = found
         lines: list[str] = []
-        failed = tell(seed, reduction, lines.append)
+        failed = tell(seed, reduction, lines.append, "whole")
 
     assert failure.way == whole.way
     assert failure.size < whole.size / 3
@@ -55,7 +55,7 @@ def test_a_planted_bug_shows_in_a_small_world(name: str, clients: int, tasks: in
     # And it can be had again from what is printed.
     again = msgspec.json.decode(msgspec.json.encode(reduction), type=Reduction)
     assert again == reduction
-    assert attempt(seed, reduction) is None, "without the bug it must hold"
+    assert attempt(seed, reduction, "whole") is None, "without the bug it must hold"
 
 
 def test_a_world_that_holds_is_not_shrunk() -> None:

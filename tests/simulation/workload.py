@@ -8,7 +8,6 @@ again with the same numbers.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from functools import partial
 from random import Random
 from typing import Final, Protocol
@@ -62,10 +61,11 @@ from agent_trace_protocol import (
 
 from .clock import Timeline
 from .followwork import Place, discard_draft, discard_violation, follow
+from .form import Profile, Taste
 from .leasework import Task, ask_leases, rights, under_lease, write_protected
 from .network import Network
 
-__all__ = ["Client", "Profile", "Watcher"]
+__all__ = ["Client", "Watcher"]
 
 HEARTBEAT_SECONDS: Final = 2.5
 HEARTBEATS_MISSED_MAX: Final = 3
@@ -73,20 +73,10 @@ OPEN_SECONDS_MAX: Final = 4.0
 ANSWER_SECONDS_MAX: Final = 8.0
 """How long one answer may be missing while others come. Single messages are lost here, which a
 socket does not do: so everything is sent again on a new connection, as after a silence."""
+BUSY_SECONDS: Final = 0.2
+"""An agent with as much under way as it can looks for more this often, in the mean, at most."""
 SESSIONS_MAX: Final = 12
 """Sessions after which a client that is superseded again and again gives up."""
-
-PATHS: Final = (
-    "plan.md",
-    "plan.md",
-    "notes/a.md",
-    "notes/a.md",
-    "notes/b.md",
-    "log.md",
-    "ref.md",
-    "found.md",
-)
-"""Few, so that clients meet."""
 
 ODD_PATHS: Final = ("notes", "Notes/A.md", "../out.md", ".agent-trace/x", "lost/found.md", "c.md")
 """Names that clash, are refused, or are rarely used."""
@@ -97,24 +87,6 @@ class Watcher(Protocol):
 
     def on_sent(self, peer: bytes, session: str, number: int, body: bytes) -> None: ...
     def on_answered(self, session: str, number: int, body: bytes, reply: Reply) -> None: ...
-
-
-@dataclass(slots=True, frozen=True)
-class Profile:
-    """What kind of client this is."""
-
-    name: str
-    actor: Actor
-    kind: SessionKind
-    tasks: int
-    """How many things it wants to do in its life."""
-    in_flight: int
-    think_seconds: float
-    ephemeral: bool = False
-    takes_over: bool = False
-    """It does not wait for a live holder of its name to go stale."""
-    looks_on: bool = False
-    """It writes no documents: it follows the events, and decides about what was kept."""
 
 
 class Client:
@@ -128,6 +100,7 @@ class Client:
         watcher: Watcher,
         board: list[str],
         own: Profile,
+        taste: Taste,
         idle: Collection[int] = (),
     ) -> None:
         """`board` is where all agents write down the drafts they were offered; of its tasks, the
@@ -138,6 +111,7 @@ class Client:
         self._watcher = watcher
         self._board = board
         self.profile = own
+        self._taste = taste
         self._left = own.tasks
         self._idle = idle
         self._place = Place()
@@ -344,13 +318,16 @@ class Client:
     # -- the agent -------------------------------------------------------------------------
 
     def _think(self) -> None:
-        if self._left > 0 and len(self._tasks) < self.profile.in_flight:
+        seconds = self.profile.think_seconds
+        if len(self._tasks) == self.profile.in_flight:
+            seconds = max(seconds, BUSY_SECONDS)
+        elif self._left > 0:
             self._left -= 1
             task = self._draw_task()
             if self.drawn_count not in self._idle:
                 self._advance(task, None)
-        pause = self._random.expovariate(1 / self.profile.think_seconds)
-        self._soon(pause, self._think)
+        if self._left > 0:
+            self._soon(self._random.expovariate(1 / seconds), self._think)
 
     def _advance(self, task: Task, outcome: Reply | AgentTraceError | None) -> None:
         try:
@@ -373,8 +350,8 @@ class Client:
             self._advance(task, outcome)
 
     def _draw_task(self) -> Task:
-        draw = self._random.random()
         if self.profile.looks_on:
+            draw = self._random.random()
             if draw < 0.6:
                 return follow(self._random, self._place)
             return (
@@ -382,19 +359,23 @@ class Client:
                 if draw < 0.85
                 else discard_draft(self._random, self._board)
             )
-        if draw < 0.3:
-            return self._read_modify_write()
-        if draw < 0.7:
-            return self._write()
-        if draw < 0.73 and self._board:
-            return self._accept(self._random.choice(self._board))
-        if draw < 0.82:
-            return self._transaction()
-        if draw < 0.9:
-            return self._look()
-        if draw < 0.98:
-            return self._special()
-        return self._leave()
+        tasks = self._taste.tasks
+        (kind,) = self._random.choices(list(tasks), list(tasks.values()))
+        match kind:
+            case "read_modify_write":
+                return self._read_modify_write()
+            case "write":
+                return self._write()
+            case "accept" if self._board:
+                return self._accept(self._random.choice(self._board))
+            case "transaction" | "accept":
+                return self._transaction()
+            case "look":
+                return self._look()
+            case "special":
+                return self._special()
+            case _:
+                return self._leave()
 
     def _special(self) -> Task:
         """Something with leases or rights."""
@@ -411,7 +392,7 @@ class Client:
     def _path(self) -> str:
         if self._random.random() < 0.12:
             return self._random.choice(ODD_PATHS)
-        return self._random.choice(PATHS)
+        return self._random.choice(self._taste.paths)
 
     def _line(self) -> bytes:
         self._text_count += 1
@@ -444,29 +425,31 @@ class Client:
 
     def _operation(self, path: str) -> Operation:
         """Draw one operation on a document."""
-        choice = self._random.randrange(20)
+        kind = self._random.choice(self._taste.operations)
         guard = self._guard(path)
-        if choice < 5:
-            return Put(path, self._text(path), guard, self._type(path))
-        if choice < 8:
-            return Append(path, self._line(), guard)
-        if choice < 11:
-            everywhere = self._random.random() < 0.4
-            if self._random.random() < 0.6 or not self._lines:
-                return Edit(path, b"[ ]", b"[x]", everywhere, guard)
-            old = self._random.choice(self._lines)
-            return Edit(path, old, self._line(), everywhere, guard)
-        if choice < 13:
-            mode = self._random.choice(list(SectionMode))
-            heading = self._random.choice(("## Next", "Done", "Plan"))
-            return SectionEdit(path, heading, self._line(), mode, guard)
-        if choice < 15:
-            return Delete(path, guard)
-        if choice < 17:
-            return Move(path, self._path(), guard)
-        if choice < 19:
-            return Restore(path, self._random.randrange(1, 6), guard)
-        return Add(path)
+        match kind:
+            case "put":
+                return Put(path, self._text(path), guard, self._type(path))
+            case "append":
+                return Append(path, self._line(), guard)
+            case "edit":
+                everywhere = self._random.random() < 0.4
+                if self._random.random() < 0.6 or not self._lines:
+                    return Edit(path, b"[ ]", b"[x]", everywhere, guard)
+                old = self._random.choice(self._lines)
+                return Edit(path, old, self._line(), everywhere, guard)
+            case "section":
+                mode = self._random.choice(list(SectionMode))
+                heading = self._random.choice(("## Next", "Done", "Plan"))
+                return SectionEdit(path, heading, self._line(), mode, guard)
+            case "delete":
+                return Delete(path, guard)
+            case "move":
+                return Move(path, self._path(), guard)
+            case "restore":
+                return Restore(path, self._random.randrange(1, 6), guard)
+            case _:
+                return Add(path)
 
     def _note(self, outcome: Reply | AgentTraceError) -> None:
         if isinstance(outcome, Committed):

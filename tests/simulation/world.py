@@ -8,21 +8,23 @@ from dataclasses import dataclass, replace
 from functools import partial
 from random import Random
 from typing import Final
+from unittest.mock import patch
 
 from agent_trace_coordinator.core.state import Rules
-from agent_trace_protocol import Actor, SessionKind
+from agent_trace_coordinator.server import adoption, runtime
 
 from .checker import Checker, Violation
 from .clock import SimulatedClock, Timeline
 from .coordinator import Coordinator
 from .disk import FOREIGN_FILES, Disk
 from .faults import FaultPlan, small_limits
+from .form import FORMS, draw_form
 from .memory_oracle import containers, grown
 from .network import Network
 from .person import Person
 from .reduction import LIMITS, WHOLE, Reduction
 from .telling import TOLD, Telling, TellingChecker, TellingDisk
-from .workload import Client, Profile
+from .workload import Client
 
 __all__ = ["Report", "World", "command_for", "living_in", "simulate"]
 
@@ -32,18 +34,6 @@ RECOVERY_SECONDS_MAX: Final = 400.0
 _SALTED: Final = frozenset({"timeline", "network", "coordinator"})
 
 RULES: Final = Rules(document_bytes_max=4096, grace_seconds_cli=60.0)
-
-_CASTS: Final = (
-    Profile("planner", Actor.AGENT, SessionKind.LIBRARY, 60, 4, 0.3),
-    Profile("planner", Actor.AGENT, SessionKind.MCP, 20, 2, 1.0, takes_over=True),
-    Profile("coder", Actor.AGENT, SessionKind.MCP, 60, 4, 0.2),
-    Profile("coder", Actor.AGENT, SessionKind.LIBRARY, 15, 1, 2.0),
-    Profile("reviewer", Actor.AGENT, SessionKind.CLI, 40, 3, 0.4),
-    Profile("owner", Actor.USER, SessionKind.CLI, 40, 3, 0.4),
-    Profile("guest", Actor.AGENT, SessionKind.CLI, 15, 1, 1.5, ephemeral=True),
-)
-
-_LOOKS_ON: Final = Profile("visitor", Actor.USER, SessionKind.CLI, 25, 2, 0.5, looks_on=True)
 
 
 @dataclass(slots=True, frozen=True)
@@ -68,15 +58,21 @@ class Report:
     """Revisions of generated documents."""
     followed: tuple[int, int]
     """Events that were shown to followers; drafts and refused writes that were thrown away."""
+    short: bool
+    """Whether it was a short world."""
 
 
 class World:
     """Everything that a seed decides."""
 
     def __init__(
-        self, seed: int, reduction: Reduction = WHOLE, tell: Telling | None = None
+        self,
+        seed: int,
+        reduction: Reduction = WHOLE,
+        tell: Telling | None = None,
+        form: str = FORMS[0],
     ) -> None:
-        """`tell` is told what happens, for a person to read."""
+        """`tell` is told what happens, for a person to read; `form` is one of `form.FORMS`."""
         self.seed = seed
 
         def stream(name: str) -> Random:
@@ -87,7 +83,8 @@ class World:
         self._random = stream("world")
         self.timeline = Timeline(stream("timeline"))
         self.clock = SimulatedClock(self.timeline)
-        self.faults = FaultPlan(stream("faults"), reduction)
+        self.form = draw_form(seed, self._random, form)
+        self.faults = FaultPlan(stream("faults"), self.form, reduction)
         generated = stream("generated")
         rules = replace(
             RULES,
@@ -117,10 +114,6 @@ class World:
         self.network.to_coordinator = self.coordinator.deliver
         self.network.life = lambda: self.coordinator.life
         self.coordinator.start()
-        cast = [each for each in _CASTS if self._random.random() < 0.8] or list(_CASTS[:2])
-        if stream("looking on").random() < 0.4:
-            cast.append(_LOOKS_ON)
-        self.cast_count = len(cast)
         board: list[str] = []
         self.clients = [
             Client(
@@ -130,9 +123,10 @@ class World:
                 self.checker,
                 board,
                 profile,
+                self.form.taste,
                 {number for client, number in reduction.idle if client == index},
             )
-            for index, profile in enumerate(cast)
+            for index, profile in enumerate(self.form.cast)
             if index not in reduction.without
         ]
         self.person = Person(
@@ -205,6 +199,11 @@ class World:
         Raises:
             AssertionError: a promise is broken, or something never ends.
         """
+        deciding = {"step": self.coordinator.step}
+        with patch.dict(vars(runtime), deciding), patch.dict(vars(adoption), deciding):
+            return self._run()
+
+    def _run(self) -> Report:
         timeline = self.timeline
         timeline.run(lambda: False, self.faults.trouble_seconds)
         self.faults.heal()
@@ -237,6 +236,7 @@ class World:
             (self.checker.files.adopted_count, self.checker.files.refused_count),
             self.checker.generated.count,
             (self.checker.follow.events_count, self.checker.follow.discarded_count),
+            self.form.short,
         )
 
     def _finished(self) -> bool:
@@ -247,21 +247,25 @@ class World:
         )
 
 
-def command_for(seed: int) -> str:
+def command_for(seed: int, form: str = FORMS[0]) -> str:
     """Return the command that repeats a seed."""
-    return f"PYTHONPATH=tests python -m simulation --start {seed} --seeds 1"
+    more = "" if form == FORMS[0] else f" --form {form}"
+    return f"PYTHONPATH=tests python -m simulation --start {seed} --seeds 1{more}"
 
 
-def simulate(seed: int) -> Report:
+def simulate(seed: int, form: str = FORMS[0]) -> Report:
     """Live through one seed's world."""
-    with living_in(seed) as world:
+    with living_in(seed, form=form) as world:
         return world.run()
 
 
 @contextmanager
 def living_in(
-    seed: int, reduction: Reduction = WHOLE, tell: Telling | None = None
+    seed: int,
+    reduction: Reduction = WHOLE,
+    tell: Telling | None = None,
+    form: str = FORMS[0],
 ) -> Generator[World]:
     """Make a seed's world, or what is left of it, under the limits that it draws."""
     with small_limits(Random(f"{seed}:limits"), calm=LIMITS in reduction.calm):
-        yield World(seed, reduction, tell)
+        yield World(seed, reduction, tell, form)

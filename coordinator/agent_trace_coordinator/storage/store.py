@@ -363,7 +363,7 @@ def parse_config(data: bytes, path: Path) -> StoreConfig:
         raise StoreInvalid(f"{path} is not valid TOML: {error}") from error
     # Before anything else: what a newer version wrote is not ours to judge.
     check_format(values.get("format_version"), path)
-    known = [field.name for field in msgspec.structs.fields(StoreConfig)]
+    known = StoreConfig.__struct_fields__
     for key in values:
         if key not in known:
             near = difflib.get_close_matches(key, known, 1)
