@@ -359,9 +359,13 @@ class Coordinator:
 
     @property
     def at_rest(self) -> bool:
-        """Whether files and git have followed as well."""
+        """Whether files and git have followed as well, and it knows that the disk takes writes."""
         seq = self.journal.durable_seq
-        return self.idle and self.files.written_seq == seq == self.git.git_seq
+        return (
+            self.idle
+            and not self.runtime.read_only
+            and self.files.written_seq == seq == self.git.git_seq
+        )
 
 
 class _Life:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Set
+from functools import cache
 from typing import Any, Final, cast
 
 from agent_trace_coordinator.core import reads, refusals
@@ -26,6 +27,9 @@ GIT_LAG_RECORDS_MAX: Final = 40
 """Small, so that git falls too far behind now and then and the journal waits for it."""
 
 SESSIONS_MAX: Final = 20
+
+_ATOMS: Final = frozenset({str, bytes, int, float, bool, type(None)})
+"""Most of what there is holds nothing."""
 
 PRODUCT: Final = "agent_trace_coordinator."
 
@@ -81,7 +85,8 @@ def containers(root: object) -> Sizes:
     seen: set[int] = set()
 
     def look(value: object, place: str) -> None:
-        if isinstance(value, (str, bytes, type)) or id(value) in seen:
+        kind = type(value)
+        if kind in _ATOMS or id(value) in seen:
             return
         items = _items(value)
         if items is not None:
@@ -89,10 +94,11 @@ def containers(root: object) -> Sizes:
             sizes[place] = sizes.get(place, 0) + len(items)
             for item in items:
                 look(item, f"{place}[]")
-        elif any(base.__module__.startswith(PRODUCT) for base in type(value).__mro__):
+        elif _is_ours(kind):
             seen.add(id(value))
             for name, inner in _attributes(value):
-                look(inner, f"{place}.{name}" if place else name)
+                if type(inner) not in _ATOMS:
+                    look(inner, f"{place}.{name}" if place else name)
 
     look(root, "")
     return sizes
@@ -108,13 +114,25 @@ def _items(value: Any) -> tuple[object, ...] | None:
 
 
 def _attributes(value: object) -> Iterator[tuple[str, object]]:
-    names = dict.fromkeys(getattr(value, "__dict__", {}))
-    for base in type(value).__mro__:
-        slots = getattr(base, "__slots__", ())
-        names |= dict.fromkeys((slots,) if isinstance(slots, str) else slots)
-    for name in names:
+    for name in dict.fromkeys((*getattr(value, "__dict__", ()), *_slots(type(value)))):
         if not name.startswith("__") and hasattr(value, name):
             yield name, getattr(value, name)
+
+
+@cache
+def _slots(kind: type) -> tuple[str, ...]:
+    names: list[str] = []
+    for base in kind.__mro__:
+        slots = getattr(base, "__slots__", ())
+        names += (slots,) if isinstance(slots, str) else slots
+    return tuple(names)
+
+
+@cache
+def _is_ours(kind: type) -> bool:
+    if issubclass(kind, type):
+        return False
+    return any(base.__module__.startswith(PRODUCT) for base in kind.__mro__)
 
 
 def grown(before: Sizes, after: Sizes) -> list[str]:
