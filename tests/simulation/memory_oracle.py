@@ -11,7 +11,7 @@ forgotten by somebody, one item for each request, for as long as the process liv
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Hashable, Iterator, Mapping, Set
 from functools import cache
 from typing import Any, Final, cast
 
@@ -94,7 +94,7 @@ def containers(root: object) -> Sizes:
             sizes[place] = sizes.get(place, 0) + len(items)
             for item in items:
                 look(item, f"{place}[]")
-        elif _is_ours(kind):
+        elif _is_ours(cast(Hashable, kind)):
             seen.add(id(value))
             for name, inner in _attributes(value):
                 if type(inner) not in _ATOMS:
@@ -114,25 +114,26 @@ def _items(value: Any) -> tuple[object, ...] | None:
 
 
 def _attributes(value: object) -> Iterator[tuple[str, object]]:
-    for name in dict.fromkeys((*getattr(value, "__dict__", ()), *_slots(type(value)))):
+    for name in dict.fromkeys(
+        (*getattr(value, "__dict__", ()), *_slots(cast(Hashable, type(value))))
+    ):
         if not name.startswith("__") and hasattr(value, name):
             yield name, getattr(value, name)
 
 
 @cache
-def _slots(kind: type) -> tuple[str, ...]:
+def _slots(kind: Hashable) -> tuple[str, ...]:
     names: list[str] = []
-    for base in kind.__mro__:
+    for base in cast(type, kind).__mro__:
         slots = getattr(base, "__slots__", ())
         names += (slots,) if isinstance(slots, str) else slots
     return tuple(names)
 
 
 @cache
-def _is_ours(kind: type) -> bool:
-    if issubclass(kind, type):
-        return False
-    return any(base.__module__.startswith(PRODUCT) for base in kind.__mro__)
+def _is_ours(kind: Hashable) -> bool:
+    bases = cast(type, kind).__mro__
+    return type not in bases and any(base.__module__.startswith(PRODUCT) for base in bases)
 
 
 def grown(before: Sizes, after: Sizes) -> list[str]:
