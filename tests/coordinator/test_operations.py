@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from agent_trace_coordinator.core.documents import decide
+from agent_trace_coordinator.core.effects import AnswerContent
 from agent_trace_coordinator.core.inputs import Facts
 from agent_trace_coordinator.core.state import Rules
+from agent_trace_coordinator.core.views import read
 from agent_trace_protocol import (
     AcceptDraft,
     Action,
@@ -99,6 +101,21 @@ def test_a_moved_document_keeps_id_type_and_history() -> None:
     assert desk.state.document_at("a.md") is None
     assert agent.read("b/c.md") == "text\n"
     assert agent.read("b/c.md", 1) == "text\n"
+
+
+def test_a_deleted_document_is_read_as_of_the_move_that_left_its_path() -> None:
+    desk = Desk()
+    agent = desk.member()
+    agent.put("a.md", "old\n")
+    agent.do(Delete("a.md"))
+    agent.put("a.md", "new\n")
+    moved = agent.do(Move("a.md", "b.md"))
+
+    effect = read(desk.state, Read("a.md", 1), Facts())
+
+    # Until the move is durable, the other document may be at that path again.
+    assert isinstance(effect, AnswerContent)
+    assert (effect.document.deleted, effect.revision, effect.after) == (True, 1, moved.seq)
 
 
 def test_a_deleted_document_comes_back_under_its_id() -> None:

@@ -35,7 +35,9 @@ class Mutant:
     first: int = 0
     """The seed to begin with."""
     seeds: int = 300
-    """How many seeds it may take until the simulation has noticed."""
+    """How many worlds it may take until the simulation has noticed."""
+    needs: tuple[str, ...] = ()
+    """Faults that the world has to have, of `simulation.faults.FAULTS`; others are passed over."""
 
 
 def _code_of(mutant: Mutant) -> tuple[FunctionType, CodeType]:

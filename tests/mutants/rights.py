@@ -76,6 +76,8 @@ RIGHTS_MUTANTS: Final = (
         "and document.seq <= durable_seq",
         "",
         "what a person saved is written over after the disk was full",
-        first=2715,
+        first=4380,
+        seeds=1000,
+        needs=("full_seconds", "person_seconds"),
     ),
 )

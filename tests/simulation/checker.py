@@ -166,7 +166,7 @@ class Checker:
         self.git_failed = False
         self._digest = hashlib.blake2b(digest_size=16)
         self.leases = LeaseOracle(self._candidates, self._sent_by, Violation)
-        self.files = FileOracle(Violation)
+        self.files = FileOracle(Violation, frozenset(self.foreign.values()))
         self.generated = GeneratedOracle(Violation)
         self.follow = FollowOracle(Violation)
 

@@ -91,6 +91,11 @@ class _Runtime(Runtime):
         return self._files.written_seq
 
     @property
+    def followers_count(self) -> int:
+        """Requests that wait for an event."""
+        return self._feed.waiter_count
+
+    @property
     def held_count(self) -> int:
         return len(self._held) + len(self._in_git) + self._query_count
 
@@ -359,11 +364,14 @@ class Coordinator:
 
     @property
     def at_rest(self) -> bool:
-        """Whether files and git have followed as well, and it knows that the disk takes writes."""
+        """Whether files and git have followed as well, it knows that the disk takes writes, and
+        nobody waits for a lease or an event: a killed program seems to, until its time is over."""
         seq = self.journal.durable_seq
         return (
             self.idle
             and not self.runtime.read_only
+            and not self.runtime.state.waiters
+            and not self.runtime.followers_count
             and self.files.written_seq == seq == self.git.git_seq
         )
 

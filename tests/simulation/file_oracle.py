@@ -22,6 +22,10 @@ class FileOracle:
     """Watches what becomes of files that a person saves."""
 
     fail: Callable[[str], Exception]
+    foreign: frozenset[bytes] = frozenset()
+    """What lay in the directory from the start. A file of it that is added, deleted and written
+    anew before the files have followed is taken for a change of the new document's file, and kept
+    once more than need be."""
     saved: set[bytes] = field(default_factory=set[bytes])
     lines: set[bytes] = field(default_factory=set[bytes])
     last: dict[str, bytes | None] = field(default_factory=dict[str, bytes | None])
@@ -100,7 +104,7 @@ class FileOracle:
             raise self.fail(f"record {record.seq} blames {record.author} for a file")
         for text in body.kept:
             content = contents.get(text.content_key, b"")
-            if text.size and content not in self.saved:
+            if text.size and content not in self.saved and content not in self.foreign:
                 raise self.fail(f"record {record.seq} keeps {content!r}, which nobody saved")
             self.kept.append(content)
         self.refused_count += 1

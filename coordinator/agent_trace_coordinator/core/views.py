@@ -59,14 +59,16 @@ def read(state: State, request: Read, facts: Facts) -> AnswerContent | Answer:
     if not request.revision and is_rendered(state, path):
         return Answer(read_generated(state, path, facts), state.seq)
     document = state.document_at(path)
+    after = document.seq if document is not None else state.seq
     if document is None and request.revision:
+        # That another one is not there any more may not be durable yet.
         document = state.deleted_at(path)
     if document is None:
         raise NotFound(f"there is no document {path}")
     revision = request.revision or document.revision
     if not 1 <= revision <= document.revision:
         raise NotFound(f"{path} has revisions 1 to {document.revision}, not {request.revision}")
-    return AnswerContent(document, revision, document.seq)
+    return AnswerContent(document, revision, after)
 
 
 def list_documents(state: State, request: ListDocuments) -> Page:

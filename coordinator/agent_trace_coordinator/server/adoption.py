@@ -222,6 +222,7 @@ class Adoption:
         """What was not durable was taken back: nothing of it was adopted, nothing waits for it."""
         durable = self._journal.durable_seq
         self._adopted = {path: seq for path, seq in self._adopted.items() if seq <= durable}
+        self._captured = {}
         self._due.clear()
 
 
