@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from agent_trace_coordinator.storage.commit import render_commit
+from agent_trace_coordinator.storage.git import FAST_IMPORT, FAST_IMPORT_SETTING
 from agent_trace_coordinator.storage.git_process import ANSWER_SECONDS, BRANCH, GitRunner
 from agent_trace_coordinator.storage.index import Index
 
@@ -111,16 +112,15 @@ def import_rate(store: Path, directory: Path, first: int, last: int) -> float:
     runner.lock()
     try:
         runner.configure()
-        arguments = ("fast-import", "--quiet", "--done", "--date-format=raw")
         if before:
-            pipe = runner.start(arguments, ANSWER_SECONDS)
+            pipe = runner.start(FAST_IMPORT, ANSWER_SECONDS, FAST_IMPORT_SETTING)
             try:
                 pipe.finish(b"".join(before) + b"done\n")
             finally:
                 pipe.kill()
         stream = b"".join(measured) + b"done\n"
         began = time.monotonic()
-        pipe = runner.start(arguments, ANSWER_SECONDS)
+        pipe = runner.start(FAST_IMPORT, ANSWER_SECONDS, FAST_IMPORT_SETTING)
         try:
             pipe.finish(stream)
         finally:

@@ -182,13 +182,17 @@ class GitRunner:
             executable,
         ]
 
-    def start(self, arguments: tuple[str, ...], silence_seconds: float) -> Pipe:
-        """Start git with pipes to all three of its streams."""
+    def start(self, arguments: tuple[str, ...], silence_seconds: float, setting: str = "") -> Pipe:
+        """Start git with pipes to all three of its streams.
+
+        `setting` is a `key=value` of git's configuration for this process alone.
+        """
         assert not self._guarded or self._lock is not None
         # Without a work tree of its own git would change to the configured one, the store, where
         # agents write, and read attributes there.
+        own = ("-c", setting) if setting else ()
         process = self._spawn(
-            self._directory, self._lock, "--git-dir=.", "--work-tree=.", *arguments
+            self._directory, self._lock, "--git-dir=.", "--work-tree=.", *own, *arguments
         )
         pipe = Pipe(process, arguments[0], silence_seconds)
         self._pipes.append(pipe)
