@@ -47,8 +47,11 @@ OPERATIONS_PER_OBJECT: Final = 600
 TEXT_LENGTH_MAX: Final = 400
 GIVE_UP_SHARE: Final = 0.03
 KILL_SECONDS: Final = (0.4, 2.0)
-DOCUMENTS: Final = 2
-LEASES: Final = 2
+"""Between a kill and the next, of the short form."""
+
+USERS_PER_OBJECT: Final = 3
+"""So many calls at once are under way on a document or a lease: enough to meet. With more of them
+the search takes longer, and more clients find no other orders than a few do."""
 
 DocumentOperation: TypeAlias = Operation[DocumentAsked, DocumentAnswer]
 LeaseOperation: TypeAlias = Operation[LeaseAsked, LeaseAnswer]
@@ -65,6 +68,18 @@ class History:
         default_factory=dict[str, "list[LeaseOperation]"]
     )
     kills: int = 0
+    newest: dict[str, int] = field(default_factory=dict[str, int])
+    """Of each object that is begun anew when it has had its operations: which is in use."""
+
+    def begun(self, name: str) -> str:
+        """Return the path of an object that has had fewer operations than one may have."""
+        generation = self.newest.get(name, 0)
+        path = f"{name}-{generation}.md"
+        had = len(self.documents.get(path, ())) + len(self.leases.get(path, ()))
+        if had >= OPERATIONS_PER_OBJECT:
+            self.newest[name] = generation + 1
+            path = f"{name}-{generation + 1}.md"
+        return path
 
     @property
     def count(self) -> int:
@@ -72,27 +87,68 @@ class History:
         return sum(map(len, self.documents.values())) + sum(map(len, self.leases.values()))
 
 
-def record(store: Path, clients: int, seconds: float, seed: int, *, kill: bool = True) -> History:
-    """Let clients use a store for a while and return what they saw."""
+def record(
+    store: Path,
+    clients: int,
+    seconds: float,
+    seed: int,
+    *,
+    at_once: int = 1,
+    kill_seconds: tuple[float, float] = KILL_SECONDS,
+) -> History:
+    """Let clients use a store for a while and return what they saw.
+
+    Args:
+        at_once: how many calls each client has under way.
+        kill_seconds: the least and the most time between two kills of the coordinator.
+    """
     history = History()
-    anyio.run(_run, store, clients, seconds, seed, kill, history)
+    anyio.run(_run, store, clients, seconds, seed, at_once, kill_seconds, history)
     return history
 
 
 async def _run(
-    store: Path, clients: int, seconds: float, seed: int, kill: bool, history: History
+    store: Path,
+    clients: int,
+    seconds: float,
+    seed: int,
+    at_once: int,
+    kill_seconds: tuple[float, float],
+    history: History,
 ) -> None:
+    # The first start takes as long as the machine is busy, and is not part of the time.
+    async with connect(store, agent="first") as agent:
+        with contextlib.suppress(NotFound):
+            await agent.read("none.md")
     end_at = time.monotonic() + seconds
+    objects = max(2, clients * at_once // USERS_PER_OBJECT)
     async with anyio.create_task_group() as group:
+        scene = _Scene(history, objects, end_at, at_once)
         for number in range(clients):
-            group.start_soon(_client, store, f"client-{number}", end_at, seed, history)
-        if kill:
-            group.start_soon(_kill, store, end_at, random.Random(seed), history)
+            group.start_soon(_client, store, f"client-{number}", seed, scene)
+        group.start_soon(_kill, store, end_at, random.Random(seed), kill_seconds, history)
 
 
-async def _kill(store: Path, end_at: float, chance: random.Random, history: History) -> None:
+@dataclass(frozen=True)
+class _Scene:
+    """What all clients share."""
+
+    history: History
+    objects: int
+    """How many documents there are at a time, and as many leases."""
+    end_at: float
+    at_once: int
+
+
+async def _kill(
+    store: Path,
+    end_at: float,
+    chance: random.Random,
+    seconds: tuple[float, float],
+    history: History,
+) -> None:
     while True:
-        await anyio.sleep(chance.uniform(*KILL_SECONDS))
+        await anyio.sleep(chance.uniform(*seconds))
         if time.monotonic() >= end_at:
             return
         info = read_endpoint(store)
@@ -103,31 +159,35 @@ async def _kill(store: Path, end_at: float, chance: random.Random, history: Hist
                 history.kills += 1
 
 
-async def _client(store: Path, name: str, end_at: float, seed: int, history: History) -> None:
-    chance = random.Random(f"{seed} {name}")
+async def _client(store: Path, name: str, seed: int, scene: _Scene) -> None:
+    async with connect(store, agent=name) as agent, anyio.create_task_group() as group:
+        for place in range(scene.at_once):
+            group.start_soon(_use, agent, place, random.Random(f"{seed} {name} {place}"), scene)
+
+
+async def _use(agent: Agent, place: int, chance: random.Random, scene: _Scene) -> None:
     known: dict[str, int] = {}
     number = 0
-    async with connect(store, agent=name) as agent:
-        while time.monotonic() < end_at:
-            number += 1
-            if chance.random() < 0.25:
-                await _use_lease(agent, chance, history)
-            else:
-                await _use_document(agent, f"{name} {number}\n", chance, known, history)
-
-
-def _document_of(chance: random.Random, history: History) -> str:
-    which = chance.randrange(DOCUMENTS)
-    generation = 0
-    while len(history.documents.get(f"d{which}-{generation}.md", ())) >= OPERATIONS_PER_OBJECT:
-        generation += 1
-    return f"d{which}-{generation}.md"
+    while time.monotonic() < scene.end_at:
+        number += 1
+        which = chance.randrange(scene.objects)
+        # Whoever holds a lease gets it again: so one call of a client at a time is about leases.
+        if place == 0 and chance.random() < 0.25:
+            await _use_lease(agent, scene.history.begun(f"l{which}"), chance, scene.history)
+        else:
+            path = scene.history.begun(f"d{which}")
+            line = f"{agent.name} {place} {number}\n"
+            await _use_document(agent, path, line, chance, known, scene.history)
 
 
 async def _use_document(
-    agent: Agent, line: str, chance: random.Random, known: dict[str, int], history: History
+    agent: Agent,
+    path: str,
+    line: str,
+    chance: random.Random,
+    known: dict[str, int],
+    history: History,
 ) -> None:
-    path = _document_of(chance, history)
     asked: DocumentAsked
     dice = chance.random()
     if dice < 0.4:
@@ -172,12 +232,7 @@ async def _ask(agent: Agent, path: str, asked: DocumentAsked) -> DocumentAnswer:
                 return Refused(error.info.current)
 
 
-async def _use_lease(agent: Agent, chance: random.Random, history: History) -> None:
-    which = chance.randrange(LEASES)
-    generation = 0
-    while len(history.leases.get(f"l{which}-{generation}.md", ())) >= OPERATIONS_PER_OBJECT:
-        generation += 1
-    path = f"l{which}-{generation}.md"
+async def _use_lease(agent: Agent, path: str, chance: random.Random, history: History) -> None:
     seen = history.leases.setdefault(path, [])
     called = time.monotonic()
     try:

@@ -58,7 +58,7 @@ KEPT: Final[Mapping[str, Callable[[Sizes], int]]] = {
     "_lookup._vacated": lambda sizes: sizes["_state.documents"],
     "adoption._adopted": lambda sizes: sizes["_state.documents"],
     "adoption._captured": lambda sizes: sizes["_state.documents"],
-    "adoption._putting_back": lambda sizes: sizes["_state.by_path"],
+    "adoption._putting_back": lambda sizes: sizes["_state.documents"],
 }
 
 
