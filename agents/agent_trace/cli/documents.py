@@ -26,6 +26,7 @@ from agent_trace_protocol import (
 )
 from agent_trace_protocol.limits import OPERATIONS_MAX
 
+from .completing import DOCUMENT, FILE_OR_TYPE
 from .face import (
     Face,
     durability_option,
@@ -92,7 +93,7 @@ def _content(text: str | None, file: BinaryIO | None) -> bytes:
 
 
 @click.command()
-@click.argument("words", metavar="[TYPE] FILE...", nargs=-1, required=True)
+@click.argument("words", metavar="[TYPE] FILE...", nargs=-1, required=True, type=FILE_OR_TYPE)
 @click.option("--type", "kind", type=click.Choice(_TYPES), help="The same as TYPE.")
 @durability_option
 @message_option
@@ -151,7 +152,7 @@ def _guesses(face: Face, paths: list[str]) -> list[tuple[DocumentType, str]]:
 
 
 @click.command()
-@click.argument("path")
+@click.argument("path", type=DOCUMENT)
 @_text
 @_file
 @_type
@@ -169,7 +170,7 @@ def write(
 
 
 @click.command()
-@click.argument("path")
+@click.argument("path", type=DOCUMENT)
 @_text
 @_file
 @_type
@@ -184,7 +185,7 @@ def append(
 
 
 @click.command()
-@click.argument("path")
+@click.argument("path", type=DOCUMENT)
 @click.option("--old", required=True, help="The exact text to replace; it must occur once.")
 @click.option("--new", required=True, help="What stands there afterwards.")
 @click.option("--all", "everywhere", is_flag=True, help="Replace every occurrence.")
@@ -198,7 +199,7 @@ def edit(face: Face, path: str, old: str, new: str, everywhere: bool, **how: Any
 
 
 @click.command()
-@click.argument("path")
+@click.argument("path", type=DOCUMENT)
 @click.argument("heading")
 @_text
 @_file
@@ -234,7 +235,7 @@ def section(
 
 
 @click.command()
-@click.argument("paths", metavar="PATH...", nargs=-1, required=True)
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=DOCUMENT)
 @durability_option
 @message_option
 @global_options
@@ -251,8 +252,8 @@ def rm(face: Face, paths: tuple[str, ...], durability: str, message: str) -> Non
 
 
 @click.command()
-@click.argument("path")
-@click.argument("new_path")
+@click.argument("path", type=DOCUMENT)
+@click.argument("new_path", type=DOCUMENT)
 @durability_option
 @message_option
 @global_options
@@ -268,7 +269,7 @@ def mv(face: Face, path: str, new_path: str, durability: str, message: str) -> N
 
 
 @click.command()
-@click.argument("path", metavar="PATH@REVISION")
+@click.argument("path", metavar="PATH@REVISION", type=DOCUMENT)
 @number_argument
 @revision_option
 @durability_option

@@ -10,6 +10,7 @@ from agent_trace.client import Agent
 from agent_trace.results import Written
 from agent_trace_protocol import DraftInfo, DraftReport, DraftText, InvalidRequest, NotFound
 
+from .completing import AUTHOR, DOCUMENT, DRAFT
 from .face import Face, durability_option, global_options, message_option, pass_face
 from .failures import hinting
 from .output import emit_json, emit_lines, emit_table, local_time, shown, size
@@ -22,8 +23,8 @@ _HINT = "list the drafts there are with: agent-trace drafts"
 
 @click.group(invoke_without_command=True)
 @click.option("-n", "--limit", type=click.IntRange(min=1), default=50, show_default=True)
-@click.option("--author", default="", help="Only this agent's or user's.")
-@click.option("--path", default="", help="Only those with a text of this document.")
+@click.option("--author", default="", type=AUTHOR, help="Only this agent's or user's.")
+@click.option("--path", default="", type=DOCUMENT, help="Only those with a text of this document.")
 @global_options
 @click.pass_context
 def drafts(context: click.Context, limit: int, author: str, path: str) -> None:
@@ -65,9 +66,11 @@ def drafts(context: click.Context, limit: int, author: str, path: str) -> None:
 
 
 @drafts.command()
-@click.argument("draft", metavar="ID")
+@click.argument("draft", metavar="ID", type=DRAFT)
 @click.option("--text", is_flag=True, help="Print the text that is kept, and nothing else.")
-@click.option("--path", default="", help="With --text: which one, if the draft has several.")
+@click.option(
+    "--path", default="", type=DOCUMENT, help="With --text: which one, if the draft has several."
+)
 @global_options
 @pass_face
 def show(face: Face, draft: str, text: bool, path: str) -> None:
@@ -141,7 +144,7 @@ def _next_steps(report: DraftReport) -> list[str]:
 
 
 @drafts.command()
-@click.argument("draft", metavar="ID")
+@click.argument("draft", metavar="ID", type=DRAFT)
 @global_options
 @pass_face
 def discard(face: Face, draft: str) -> None:
@@ -159,7 +162,7 @@ def discard(face: Face, draft: str) -> None:
 
 
 @click.command()
-@click.argument("draft", metavar="ID")
+@click.argument("draft", metavar="ID", type=DRAFT)
 @click.option(
     "--if-revision",
     type=click.IntRange(min=0),

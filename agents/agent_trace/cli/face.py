@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 
 import anyio
 import click
+from click.shell_completion import CompletionItem
 
 from agent_trace.client import Agent, connect_with
 from agent_trace.config import (
@@ -256,12 +257,22 @@ def _take(context: click.Context, parameter: click.Parameter, value: Any) -> Non
         setattr(face, str(parameter.name), value)
 
 
+def _names(
+    context: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    from .completing import AGENT, AUTHOR  # noqa: PLC0415 - it needs what is here
+
+    kind = AUTHOR if parameter.name == "author" else AGENT
+    return kind.shell_complete(context, parameter, incomplete)
+
+
 _JSON: Final = click.option(
     "--json", is_flag=True, expose_value=False, callback=_take, help="Print JSON."
 )
 _AGENT: Final = click.option(
     "--agent",
     metavar="NAME",
+    shell_complete=_names,
     expose_value=False,
     callback=_take,
     help="Act as this agent (else AGENT_TRACE_AGENT, else you as the user).",
@@ -293,10 +304,13 @@ def following_options(command: _F) -> _F:
         "--agent",
         "whose",
         metavar="NAME",
+        shell_complete=_names,
         default="",
         help="Only what this agent did. To act as an agent, put --agent before the command.",
     )
-    author = click.option("--author", default="", help="Only what this agent or user did.")
+    author = click.option(
+        "--author", default="", shell_complete=_names, help="Only what this agent or user did."
+    )
     return whose(author(_JSON(_READER(_STORE(command)))))
 
 

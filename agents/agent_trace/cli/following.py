@@ -20,6 +20,7 @@ from agent_trace.calls.following import CHANGES, POLL_SECONDS
 from agent_trace.client import Agent
 from agent_trace_protocol import Action, AgentTraceError, EventPage, LogEntry
 
+from .completing import DOCUMENT
 from .face import Face, following_options, pass_face, run_in_session
 from .leases import DURATION
 from .output import as_builtins, emit_json, local_time, shown
@@ -90,7 +91,7 @@ async def _reader_gone(descriptor: int) -> None:
 @click.command()
 @click.option("--since", type=click.IntRange(min=0), help="Only what came after operation SINCE.")
 @click.option("--follow", "-f", is_flag=True, help="Go on, and wait for what comes.")
-@click.option("--path", default="", help="Only what concerns this path or glob.")
+@click.option("--path", default="", type=DOCUMENT, help="Only what concerns this path or glob.")
 @click.option("--action", "actions", multiple=True, type=click.Choice([*map(str, Action)]))
 @following_options
 @pass_face
@@ -124,7 +125,7 @@ def events(
 
 
 @click.command()
-@click.argument("path", default="")
+@click.argument("path", default="", type=DOCUMENT)
 @click.option("--since", type=click.IntRange(min=0), help="The cursor of the last wait; else now.")
 @click.option("--timeout", type=DURATION, help="Give up after so long, with exit code 1.")
 @following_options

@@ -22,6 +22,7 @@ from agent_trace_protocol import (
 )
 from agent_trace_protocol.limits import OPERATIONS_MAX
 
+from .completing import DOCUMENT
 from .face import Face, global_options, pass_face
 from .failures import hinting
 from .output import counted, emit_json, emit_lines, emit_note, emit_table, local_time, shown, size
@@ -76,7 +77,7 @@ def emit_diff(report: DiffReport, new_name: str = "") -> None:
 
 
 @click.command()
-@click.argument("path")
+@click.argument("path", type=DOCUMENT)
 @click.argument("first", required=False, metavar="[A]")
 @click.argument("second", required=False, metavar="[B]")
 @click.option("--disk", is_flag=True, help="Against the file as it lies in the store's directory.")
@@ -121,7 +122,7 @@ def diff(face: Face, path: str, first: str | None, second: str | None, disk: boo
 
 
 @click.command()
-@click.argument("path", metavar="[PATH[@REVISION]]", required=False)
+@click.argument("path", metavar="[PATH[@REVISION]]", required=False, type=DOCUMENT)
 @number_argument
 @revision_option
 @_at
@@ -235,7 +236,7 @@ class _Lines(click.ParamType[tuple[int, int]]):
 
 
 @click.command()
-@click.argument("path", metavar="PATH[@REVISION][:LINES]")
+@click.argument("path", metavar="PATH[@REVISION][:LINES]", type=DOCUMENT)
 @number_argument
 @revision_option
 @click.option("-L", "--lines", type=_Lines(), help="Only these lines: 7 or 7,20.")

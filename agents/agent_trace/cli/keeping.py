@@ -12,6 +12,7 @@ from agent_trace.client import Agent
 from agent_trace.results import Replacements, Transaction, Written
 from agent_trace_protocol import DiffReport, DocumentReport, DocumentType, TouchInfo, Untrack
 
+from .completing import DOCUMENT
 from .face import Face, durability_option, global_options, message_option, pass_face
 from .history import emit_diff, progress
 from .output import as_builtins, counted, emit_json, emit_note, local_time, shown, size
@@ -23,7 +24,7 @@ _SESSIONS_SHOWN: Final = 10
 
 
 @click.command()
-@click.argument("path")
+@click.argument("path", type=DOCUMENT)
 @global_options
 @pass_face
 def info(face: Face, path: str) -> None:
@@ -83,7 +84,7 @@ def _touch(touched: TouchInfo) -> str:
 
 # Without -h and -m, so that every word with a - before it is a tag to remove.
 @click.command(context_settings={"ignore_unknown_options": True, "help_option_names": ["--help"]})
-@click.argument("path")
+@click.argument("path", type=DOCUMENT)
 @click.argument("tags", metavar="[+TAG|-TAG]...", nargs=-1, type=click.UNPROCESSED)
 @click.option("--message", default="", help="One line about why.")
 @durability_option
@@ -120,7 +121,7 @@ def tag(face: Face, path: str, tags: tuple[str, ...], message: str, durability: 
 
 
 @click.command()
-@click.argument("path")
+@click.argument("path", type=DOCUMENT)
 @click.argument("description")
 @durability_option
 @message_option
@@ -140,7 +141,7 @@ def describe(face: Face, path: str, description: str, durability: str, message: 
 
 
 @click.command()
-@click.argument("paths", metavar="PATH...", nargs=-1, required=True)
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=DOCUMENT)
 @durability_option
 @message_option
 @global_options

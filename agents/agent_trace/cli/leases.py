@@ -18,6 +18,7 @@ from agent_trace_protocol import (
     SessionError,
 )
 
+from .completing import DOCUMENT, LEASE
 from .face import Face, global_options, keeping, pass_face, run_in_session, run_kept
 from .kept import open_kept
 from .output import emit_json, emit_note, emit_table, shown
@@ -106,7 +107,7 @@ def _tell(face: Face, info: LeaseInfo) -> None:
 
 
 @lease.command()
-@click.argument("path")
+@click.argument("path", type=DOCUMENT)
 @click.option("--shared", is_flag=True, help="Others may hold shared leases on it too.")
 @_ttl
 @click.option("--wait", type=DURATION, default=0.0, help="Wait for it, at most so long.")
@@ -130,7 +131,7 @@ def acquire(face: Face, path: str, shared: bool, ttl: float, wait: float) -> Non
 
 
 @lease.command()
-@click.argument("path")
+@click.argument("path", type=DOCUMENT)
 @_ttl
 @global_options
 @pass_face
@@ -162,7 +163,7 @@ async def _token_of(face: Face, agent: Agent, argument: str) -> int:
 
 
 @lease.command()
-@click.argument("lease", metavar="TOKEN|PATH")
+@click.argument("lease", metavar="TOKEN|PATH", type=LEASE)
 @click.option("--ttl", type=DURATION, help="Another duration from here on.")
 @global_options
 @pass_face
@@ -179,7 +180,7 @@ def renew(face: Face, lease: str, ttl: float | None) -> None:
 
 
 @lease.command()
-@click.argument("lease", metavar="TOKEN|PATH")
+@click.argument("lease", metavar="TOKEN|PATH", type=LEASE)
 @global_options
 @pass_face
 def release(face: Face, lease: str) -> None:
@@ -198,7 +199,7 @@ def release(face: Face, lease: str) -> None:
 
 
 @lease.command()
-@click.argument("path", default="")
+@click.argument("path", default="", type=DOCUMENT)
 @global_options
 @pass_face
 def ls(face: Face, path: str) -> None:

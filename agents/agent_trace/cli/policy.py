@@ -19,6 +19,7 @@ from agent_trace_protocol import (
 )
 from agent_trace_protocol.limits import UNLOCK_SECONDS_MAX
 
+from .completing import DOCUMENT, VIOLATION
 from .face import Face, durability_option, global_options, message_option, pass_face
 from .failures import hinting
 from .output import emit_json, emit_lines, emit_table, local_time, shown, size
@@ -77,7 +78,7 @@ _whom = click.option(
 
 
 @click.command()
-@click.argument("path", required=False)
+@click.argument("path", required=False, type=DOCUMENT)
 @global_options
 @pass_face
 def permissions(face: Face, path: str | None) -> None:
@@ -122,7 +123,7 @@ def permissions(face: Face, path: str | None) -> None:
 
 
 @click.command()
-@click.argument("path")
+@click.argument("path", type=DOCUMENT)
 @_whom
 @click.option("--duration", type=_Duration(), default="10m", show_default=True, help="How long.")
 @global_options
@@ -145,7 +146,7 @@ def unlock(face: Face, path: str, whom: str, duration: int) -> None:
 
 
 @click.command()
-@click.argument("path")
+@click.argument("path", type=DOCUMENT)
 @_whom
 @global_options
 @pass_face
@@ -164,7 +165,7 @@ def lock(face: Face, path: str, whom: str) -> None:
 
 
 @click.command()
-@click.argument("path")
+@click.argument("path", type=DOCUMENT)
 @click.argument("kind", metavar="TYPE", type=click.Choice([each.value for each in DocumentType]))
 @durability_option
 @message_option
@@ -220,7 +221,7 @@ def violations(context: click.Context, limit: int) -> None:
 
 
 @violations.command()
-@click.argument("violation", metavar="ID")
+@click.argument("violation", metavar="ID", type=VIOLATION)
 @global_options
 @pass_face
 def show(face: Face, violation: str) -> None:
@@ -251,7 +252,7 @@ def show(face: Face, violation: str) -> None:
 
 
 @violations.command()
-@click.argument("violation", metavar="ID")
+@click.argument("violation", metavar="ID", type=VIOLATION)
 @click.option(
     "--if-revision",
     type=click.IntRange(min=0),
@@ -281,7 +282,7 @@ def apply(
 
 
 @violations.command()
-@click.argument("violation", metavar="ID")
+@click.argument("violation", metavar="ID", type=VIOLATION)
 @global_options
 @pass_face
 def discard(face: Face, violation: str) -> None:

@@ -21,6 +21,7 @@ from agent_trace_protocol import (
 )
 from agent_trace_protocol.limits import PAGE_ENTRIES_MAX
 
+from .completing import DOCUMENT, SESSION
 from .face import Face, find_trouble, following_options, global_options, pass_face
 from .output import (
     Table,
@@ -45,7 +46,7 @@ _FIRST_PAGE_ENTRIES: Final = 100
 
 
 @click.command()
-@click.argument("path", metavar="PATH[@REVISION]")
+@click.argument("path", metavar="PATH[@REVISION]", type=DOCUMENT)
 @number_argument
 @revision_option
 @global_options
@@ -74,7 +75,7 @@ def read(face: Face, path: str, number: int | None, revision: int | None) -> Non
 
 
 @click.command()
-@click.argument("prefix", default="")
+@click.argument("prefix", default="", type=DOCUMENT)
 @click.option("--type", "kind", type=click.Choice([each.value for each in DocumentType]))
 @click.option("--tag", default="", help="Only documents with this tag.")
 @click.option("--all", "everything", is_flag=True, help="Also the logs of sessions.")
@@ -133,9 +134,9 @@ def _row(face: Face, document: DocumentInfo) -> tuple[str, ...]:
 
 
 @click.command()
-@click.argument("path", required=False)
+@click.argument("path", required=False, type=DOCUMENT)
 @click.option("-n", "--limit", type=click.IntRange(min=1), default=50, show_default=True)
-@click.option("--session", default="", help="Only what this session did.")
+@click.option("--session", default="", type=SESSION, help="Only what this session did.")
 @click.option("--type", "kind", type=click.Choice([each.value for each in DocumentType]))
 @click.option("--action", type=click.Choice([each.value for each in Action]))
 @click.option("--since", help="Only what came after operation 42, or since 2h ago or 2026-11-22.")

@@ -13,6 +13,7 @@ from agent_trace_protocol.limits import (
     BRIEFING_BYTES_MIN,
 )
 
+from .completing import DOCUMENT
 from .face import Face, global_options, pass_face
 from .following import show_event
 from .output import as_builtins, emit_json, local_time, shown
@@ -101,7 +102,7 @@ def events(face: Face, since: int | None, limit: int, everything: bool) -> None:
 
 
 @click.command()
-@click.argument("place", metavar="PATH[:LINE]")
+@click.argument("place", metavar="PATH[:LINE]", type=DOCUMENT)
 @click.option("--revision", type=click.IntRange(min=1), help="Of this revision, not the current.")
 @global_options
 @pass_face

@@ -7,6 +7,7 @@ import click
 from agent_trace.client import Agent
 from agent_trace_protocol import DocumentType, SearchPage
 
+from .completing import AUTHOR
 from .face import Face, global_options, pass_face
 from .output import emit_json, emit_note, emit_table, local_time
 
@@ -16,7 +17,7 @@ __all__ = ["COMMANDS"]
 @click.command()
 @click.argument("words", nargs=-1, required=True)
 @click.option("--type", "kind", type=click.Choice([each.value for each in DocumentType]))
-@click.option("--author", default="", help="Only what this agent or user wrote.")
+@click.option("--author", default="", type=AUTHOR, help="Only what this agent or user wrote.")
 @click.option("--since", metavar="TIME", help="Only what was written since: 2h, a date.")
 @click.option("--until", metavar="TIME", help="Only what was written before.")
 @click.option("-n", "--limit", type=click.IntRange(1, 100), default=20, show_default=True)

@@ -30,6 +30,7 @@ from agent_trace_protocol import (
 )
 from agent_trace_protocol.limits import PAGE_ENTRIES_MAX
 
+from .completing import OPEN_SESSION, SESSION
 from .face import Face, global_options, keeping, pass_face, run_in_session
 from .kept import KeptFile, open_kept
 from .output import emit_json, emit_lines, emit_table, local_time, shown
@@ -291,7 +292,7 @@ async def _find_session(agent: Agent, id: str, *, ended: bool) -> SessionInfo:
 
 
 @sessions.command()
-@click.argument("session", metavar="ID")
+@click.argument("session", metavar="ID", type=SESSION)
 @global_options
 @pass_face
 def show(face: Face, session: str) -> None:
@@ -344,7 +345,7 @@ def show(face: Face, session: str) -> None:
 
 
 @sessions.command()
-@click.argument("session", metavar="ID")
+@click.argument("session", metavar="ID", type=OPEN_SESSION)
 @click.option("-m", "--message", default="", help="One line about why.")
 @global_options
 @pass_face
