@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any, Final
 
 import click
@@ -84,12 +88,44 @@ def _named(store: Path | None) -> Path:
     return find_store((store or Path.cwd()).absolute())
 
 
+class _Ended(KeyboardInterrupt):
+    """A signal came by which others end this process; it takes away what it made, as for Ctrl-C."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+@contextmanager
+def _signals() -> Generator[None]:
+    """Let the signals that would kill at once be exceptions, unless somebody has decided else."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise _Ended(number)
+
+    taken: list[int] = []
+    if threading.current_thread() is threading.main_thread():
+        taken = [
+            each
+            for each in (signal.SIGTERM, signal.SIGHUP)
+            if signal.getsignal(each) is signal.SIG_DFL
+        ]
+    for each in taken:
+        signal.signal(each, end)
+    try:
+        yield
+    finally:
+        for each in taken:
+            signal.signal(each, signal.SIG_DFL)
+
+
 def _ending(work: Callable[[], int], progress: Progress, as_json: bool) -> None:
     """Run a command's work and end with its exit code; errors become messages with a next step."""
     # What a start would write to its log, such as where it put the branch, is said by the command.
     logging.getLogger("agent_trace").addHandler(logging.NullHandler())
     try:
-        code = work()
+        with _signals():
+            code = work()
     except BrokenPipeError:
         # The reader of our output has seen enough; whoever runs commands knows how that ends.
         progress.clear()
@@ -99,10 +135,10 @@ def _ending(work: Callable[[], int], progress: Progress, as_json: bool) -> None:
         message, hint = explain(error)
         say(error, message, hint, as_json=as_json)
         code = 1
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         progress.clear()
         click.echo("interrupted; nothing is lost, and the same command goes on from here", err=True)
-        code = 130
+        code = 128 + (error.number if isinstance(error, _Ended) else signal.SIGINT)
     progress.clear()
     sys.exit(code)
 

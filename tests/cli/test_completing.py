@@ -50,6 +50,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Generator[Path]:
         wait_for(root / ".agent-trace/locks/agent-lock.toml", '"notes/**"')
         coordinator.end()
     yield root
+    # The shells' own commands started another one.
+    subprocess.run([BIN / "agent-trace", "stop"], cwd=root, check=True, capture_output=True)
 
 
 def ben(root: Path, code: int, *arguments: str) -> None:

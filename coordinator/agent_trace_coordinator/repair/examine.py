@@ -12,7 +12,6 @@ import shutil
 import socket
 import stat
 import sys
-import tempfile
 import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -40,6 +39,7 @@ from agent_trace_protocol.layout import ENDPOINT_FILE, EndpointInfo
 from agent_trace_protocol.upkeep import Area, Examination, Finding
 
 from .kept_texts import wrong_draft_files, wrong_refused_files
+from .scratch import scratch_directory
 
 __all__ = [
     "REPAIRING",
@@ -92,11 +92,10 @@ def look(store: Store, tell: Tell, *, served: bool) -> Look:
     for finding in _settings(store):
         add(finding)
     tip = branch_tip(store.repo) if served else None
-    # Never in the store: looking changes nothing there.
-    with tempfile.TemporaryDirectory(prefix="agent-trace-doctor-") as scratch:
+    with scratch_directory() as scratch:
         seen.journal = check_journal(
             store.state_db,
-            Path(scratch),
+            scratch,
             lambda done, of: tell("checking the journal", done, of),
             served=served,
             format=stated_format(store.config, store.state_db),

@@ -11,7 +11,6 @@ import contextlib
 import os
 import shutil
 import stat
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -42,6 +41,7 @@ from agent_trace_protocol.upkeep import Area, Loss, Outcome
 from .examine import REPAIRING, Look, Tell, leftovers, look, private_paths
 from .kept_texts import write_draft_files, write_refused_files
 from .rebuild import rebuild_git, rebuild_journal
+from .scratch import scratch_directory
 from .sources import Sources
 
 __all__ = ["repair"]
@@ -337,10 +337,10 @@ class _Work:
 
 def look_at_journal(path: Path, tell: Tell) -> JournalReport:
     """Check a state.db as it is now."""
-    with tempfile.TemporaryDirectory(prefix="agent-trace-repair-") as scratch:
+    with scratch_directory() as scratch:
         return check_journal(
             path,
-            Path(scratch),
+            scratch,
             lambda done, of: tell("checking the journal", done, of),
             served=False,
         )
