@@ -6,6 +6,7 @@ it is written twice. Heartbeats go on in that thread while the caller computes.
 
 from __future__ import annotations
 
+import atexit
 import functools
 import os
 from collections.abc import (
@@ -17,7 +18,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import anyio
@@ -282,7 +283,12 @@ def connect_sync(
         call_seconds_max: how long each call may take before it raises `RequestTimedOut`; None for
             no bound.
     """
-    with start_blocking_portal("asyncio", loop_options()) as portal:
+    with ExitStack() as stack:
+        # Who entered by hand and ended without closing is closed while the session's thread still
+        # runs: later, with the interpreter half gone, a farewell would wait for it for ever.
+        atexit.register(stack.close)
+        stack.callback(atexit.unregister, stack.close)
+        portal = stack.enter_context(start_blocking_portal("asyncio", loop_options()))
         opening = connect(
             store,
             agent=agent,
@@ -294,5 +300,5 @@ def connect_sync(
             takeover=takeover,
             autostart=autostart,
         )
-        with portal.wrap_async_context_manager(opening) as connected:
-            yield SyncAgent(portal, connected, call_seconds_max)
+        connected = stack.enter_context(portal.wrap_async_context_manager(opening))
+        yield SyncAgent(portal, connected, call_seconds_max)

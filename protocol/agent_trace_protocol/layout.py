@@ -13,6 +13,7 @@ __all__ = [
     "CONFIG_FILE",
     "COORDINATOR_LOG",
     "ENDPOINT_FILE",
+    "LOCK_FILE",
     "EXIT_ALREADY_RUNNING",
     "EXIT_DISK_FAILED",
     "SESSIONS_DIRECTORY",
@@ -33,6 +34,9 @@ CONFIG_FILE: Final = ".agent-trace/config.toml"
 
 ENDPOINT_FILE: Final = ".agent-trace/run/endpoint.json"
 """Where the coordinator listens: an `EndpointInfo` as JSON, replaced atomically after each bind."""
+
+LOCK_FILE: Final = ".agent-trace/run/coordinator.lock"
+"""Whose lock makes a process the coordinator; says who holds it, and nothing when nobody does."""
 
 STOPPED_FILE: Final = ".agent-trace/run/stopped.json"
 """That a user has stopped the coordinator: a `StoppedInfo` as JSON. Any start removes it."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from agent_trace import Agent, NotFound, RequestTimedOut, SyncAgent, connect_sync
 from agent_trace.testing import accept_all
 from agent_trace_protocol import Ping, Reply, Request
+from support.coordinator import running
 from support.serving import serving
 
 
@@ -59,3 +62,31 @@ def test_the_twin_has_every_method_with_its_signature_and_documentation() -> Non
         twin = getattr(SyncAgent, name)
         assert list(inspect.signature(twin).parameters) == [*inspect.signature(method).parameters]
         assert not inspect.isasyncgenfunction(twin), name
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("ending", ["raise SystemError('by chance')", "del opened, agent", "pass"])
+def test_a_program_that_never_closes_its_session_ends_all_the_same(
+    ending: str, tmp_path: Path
+) -> None:
+    """Entered by hand, as in a notebook, and left open until the interpreter ends."""
+    program = (
+        "import sys\n"
+        "from agent_trace import connect_sync\n"
+        "opened = connect_sync(sys.argv[1], agent='planner')\n"
+        "agent = opened.__enter__()\n"
+        "agent.write('a.md', 'one')\n"
+        f"{ending}\n"
+    )
+    with running(tmp_path / "s") as coordinator:
+        done = subprocess.run(
+            [sys.executable, "-c", program, str(coordinator.root)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        failed = "raise" in ending
+        assert (done.returncode, "by chance" in done.stderr) == (int(failed), failed)
+        with connect_sync(coordinator.root, user="ada") as ada:
+            # It said farewell.
+            assert [each.name for each in ada.sessions()] == ["ada"]

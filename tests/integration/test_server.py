@@ -21,6 +21,7 @@ from agent_trace_protocol import (
     Done,
     Durability,
     ErrorCode,
+    EvictSession,
     Heartbeat,
     Log,
     LogPage,
@@ -39,6 +40,7 @@ from agent_trace_protocol import (
     Transact,
     encode,
 )
+from agent_trace_protocol.ids import session_id_of
 from agent_trace_protocol.layout import (
     EXIT_ALREADY_RUNNING,
     EXIT_DISK_FAILED,
@@ -321,3 +323,17 @@ def test_a_successor_of_a_dead_process_gets_its_name_at_once(
         opened = successor.open()
         assert isinstance(opened, Opened) and opened.predecessor
         assert successor.ask(Heartbeat()) == Done()
+
+
+def test_an_eviction_that_is_repeated_is_answered_as_it_was(coordinator: Coordinator) -> None:
+    with (
+        Peer(coordinator.endpoint, "mad").opened() as mad,
+        Peer(coordinator.endpoint, "mia", Actor.USER).opened() as mia,
+    ):
+        evict = EvictSession(session_id_of(mad.key), "it went mad")
+        assert [mia.ask(evict), mia.ask(evict)] == [Done(), Done()]
+        assert code(mia.ask(EvictSession(evict.session, "another reason"))) is ErrorCode.NOT_FOUND
+        coordinator.end()
+        coordinator.start()
+    with Peer(coordinator.endpoint, "mia", Actor.USER).opened() as mia:
+        assert mia.ask(evict) == Done()

@@ -60,6 +60,23 @@ async def test_what_a_user_has_stopped_only_a_user_starts_again(tmp_path: Path) 
             await anyio.to_thread.run_sync(stop, root)
 
 
+async def test_a_coordinator_that_was_stopped_is_gone_with_all_that_it_writes(
+    tmp_path: Path,
+) -> None:
+    root = tmp_path / "store"
+    with running(root) as coordinator:
+        for number in range(3):
+            if number:
+                coordinator.start()
+            async with connect(root, user="ann") as user:
+                await user.write(f"{number}.md", "one\n")
+            await anyio.to_thread.run_sync(stop, root)
+            # Not `wait`: it has ended before `stop` did.
+            assert coordinator.process.poll() == 0
+            coordinator.end()
+    shutil.rmtree(root)
+
+
 @pytest.mark.parametrize(
     "text", ["", "{", '{"by": "ann", "time_ms": 1}', '{"by": "ann", "time_ms": 9000000000000}']
 )

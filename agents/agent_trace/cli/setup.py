@@ -17,6 +17,7 @@ from agent_trace.client import Agent
 from agent_trace.config import login_identity
 from agent_trace.errors import ConnectionLost, CoordinatorNotRunning
 from agent_trace.launch import create_store, listening
+from agent_trace.leaving import Leaving
 from agent_trace.loop import run
 from agent_trace.scanning import Found, Scanned, Skipped
 from agent_trace.store import is_store
@@ -27,7 +28,6 @@ from agent_trace_protocol import (
     StatusReport,
     Unavailable,
 )
-from agent_trace_protocol.layout import EndpointInfo
 
 from .face import Face, global_options, pass_face
 from .output import counted, emit_json, emit_table, shown, size
@@ -39,8 +39,6 @@ _PROGRESS_FROM: Final = 100
 
 _STOP_SECONDS_MAX: Final = 15.0
 """How long a coordinator may take to finish its work."""
-
-_POLL_SECONDS: Final = 0.02
 
 
 @click.command()
@@ -213,19 +211,21 @@ def stop(face: Face) -> None:
             )
             await agent.stop()
 
-        try:
-            face.run(work, autostart=False, patient=False)
-        except (ConnectionLost, CoordinatorNotRunning):
-            # It answers and leaves at once, or left before it was asked: what counts is whether
-            # it is gone.
-            if not run(_wait_gone, root, before):
-                raise
-        else:
-            if not run(_wait_gone, root, before):
-                raise Unavailable(
-                    f"the coordinator (pid {before.pid}) was asked to leave, but has not done so "
-                    f"within {_STOP_SECONDS_MAX:.0f} s"
-                )
+        with Leaving.of(root, before) as leaving:
+            try:
+                face.run(work, autostart=False, patient=False)
+            except (ConnectionLost, CoordinatorNotRunning):
+                # It answers and leaves at once, or left before it was asked: what counts is whether
+                # it is gone.
+                if not run(_wait_gone, leaving):
+                    raise
+            else:
+                if not run(_wait_gone, leaving):
+                    raise Unavailable(
+                        f"the coordinator (pid {before.pid}) was asked to leave, but has not done "
+                        f"so within {_STOP_SECONDS_MAX:.0f} s; it goes on finishing what it has "
+                        "accepted, so wait, and say agent-trace stop again"
+                    )
     if face.json:
         pid = before.pid if before else None
         emit_json({"stopped": before is not None, "pid": pid, "sessions": len(live)})
@@ -238,14 +238,10 @@ def stop(face: Face) -> None:
             click.echo(f"{were} live: they wait for you to start it again (agent-trace serve)")
 
 
-async def _wait_gone(root: Path, before: EndpointInfo) -> bool:
+async def _wait_gone(leaving: Leaving) -> bool:
     """Wait until that life of the coordinator is over; return whether it is."""
     with anyio.move_on_after(_STOP_SECONDS_MAX):
-        # It is gone when nobody accepts connections, or another life of it does.
-        for now in iter(lambda: listening(root), None):
-            if now.epoch != before.epoch:
-                break
-            await anyio.sleep(_POLL_SECONDS)
+        await leaving.wait()
         return True
     return False
 

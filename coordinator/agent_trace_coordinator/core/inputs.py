@@ -103,6 +103,8 @@ class Facts(msgspec.Struct):
     """The process that holds the agent's name ran on this machine and does no longer."""
     asker_hidden: bool = False
     """The process that asks says that it is on this machine, and is not to be seen from here."""
+    evicted: str = ""
+    """Why the session that is to be evicted has ended before, if it has."""
     takes_writes: bool = True
     """Whether the disk takes writes; if not, no record may come of the request."""
 

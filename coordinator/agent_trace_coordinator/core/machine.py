@@ -206,7 +206,7 @@ def _answer(
         case Sessions():
             return [list_sessions(state, request, now)]
         case EvictSession():
-            return _evict(state, session, request, now)
+            return _evict(state, session, request, input.facts.evicted, now)
         case AcquireLease():
             if session.actor is Actor.READER:
                 message = "a reader takes no leases; nobody can grant it: connect as an agent"
@@ -302,22 +302,28 @@ def _next_number(state: State, session: SessionEntry) -> int:
     return 1 + max(session.request_high, session.refused_high, *waiting)
 
 
-def _evict(state: State, session: SessionEntry, request: EvictSession, now: Now) -> list[Effect]:
+def _evict(
+    state: State, session: SessionEntry, request: EvictSession, ended: str, now: Now
+) -> list[Effect]:
     if session.actor is not Actor.USER:
         which = request.session if request.session in state.sessions else "ID"
         message = f"only a user ends another's session; ask one: agent-trace sessions evict {which}"
         raise forbid("only-users-evict", Action.CLOSE, request.session[:64], message)
     if request.session == session.id:
         raise InvalidRequest("this is the asking session itself; close it")
-    evicted = state.sessions.get(request.session)
-    if evicted is None:
-        raise NotFound(f"there is no open session {request.session[:64]}")
     if not request.reason.isprintable() or len(request.reason) > TEXT_FIELD_LENGTH_MAX:
         raise InvalidRequest(
             f"a reason is one line of at most {TEXT_FIELD_LENGTH_MAX} printable characters"
         )
-    reason = f": {request.reason}" if request.reason else ""
-    effects = _end(state, evicted, _reason(f"evicted by {session.name}{reason}"), now)
+    why = f": {request.reason}" if request.reason else ""
+    reason = _reason(f"evicted by {session.name}{why}")
+    evicted = state.sessions.get(request.session)
+    if evicted is None:
+        if ended == reason:
+            # The same again, because its answer was lost: it is done.
+            return [Answer(Done(), state.seq)]
+        raise NotFound(f"there is no open session {request.session[:64]}")
+    effects = _end(state, evicted, reason, now)
     return [*effects, Answer(Done(), state.seq)]
 
 

@@ -39,6 +39,7 @@ from agent_trace_coordinator.storage.index import Index
 from agent_trace_protocol import (
     Action,
     Actor,
+    EvictSession,
     InvalidPath,
     Open,
     Read,
@@ -95,6 +96,9 @@ class Lookup:
             path = parse_path(request.path)
             if is_rendered(state, path):
                 return self.facts_of_generated(state, path)
+        if isinstance(request, EvictSession) and request.session not in state.sessions:
+            evicted = self._session_ended(request.session)
+            return Facts(session_ended=ended, evicted=evicted)
         if not isinstance(request, RECORDED_REQUESTS):
             return Facts(session_ended=ended) if ended else NO_FACTS
         facts = Facts(session_ended=ended)
