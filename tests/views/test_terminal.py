@@ -154,7 +154,7 @@ async def test_it_fits_every_size(served: Coordinator) -> None:
     async with planner(served.root) as agent, opened(served.root) as seat:
         await agent.write("a-size.md", "word " * 60 + "end\n")
         await seat.sees("a-size.md")
-        for width, height in ((200, 60), (120, 30), (80, 24), (20, 6)):
+        for width, height in ((200, 60), (120, 30), (80, 24), (40, 10), (20, 6), (20, 4)):
             await seat.pilot.resize_terminal(width, height)
             await seat.sees("agent-trace")
             lines = seat.screen.split("\n")
@@ -165,6 +165,26 @@ async def test_it_fits_every_size(served: Coordinator) -> None:
         await seat.pilot.resize_terminal(80, 24)
         await seat.press("slash", *"a-size", "enter", "enter")
         await seat.sees("end", without="documents with")
+
+
+@pytest.mark.parametrize("size", [(40, 10), (26, 6)])
+async def test_in_a_small_window_there_is_one_pane_and_it_has_rows(
+    size: tuple[int, int], served: Coordinator
+) -> None:
+    async with planner(served.root) as agent, opened(served.root, size=size) as seat:
+        await agent.write("zz.md", "closely\n")
+        await seat.press("slash", *"zz.md", "enter")
+        await seat.sees("zz.md", without="closely")
+        await seat.press("c")
+        await seat.sees("closely", without="@1 planner")
+        await seat.press("escape")
+        await seat.sees("zz.md", without="closely")
+        await seat.press("4")
+        await seat.sees("4 leases", "no leases are held"[: size[0] - 2])
+        await seat.pilot.resize_terminal(80, 24)
+        await seat.press("1")
+        await seat.sees("zz.md", "closely")
+        await agent.delete("zz.md")
 
 
 async def test_ascii_means_ascii_whatever_agents_write(served: Coordinator) -> None:

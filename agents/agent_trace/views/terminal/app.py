@@ -30,7 +30,7 @@ from .decisions import Decision
 from .details import Aspect, Detail
 from .dialogs import Help, Question
 from .feed import Feed
-from .heading import counts, head_line, rows_of, words
+from .heading import counts, head_line, rows_of, tab_texts, words
 from .layout import BINDINGS, CSS, HELP, LISTED, WHERE, Section, Tab
 from .lines import Look, Row, piece
 from .listing import Listing
@@ -56,6 +56,7 @@ class View(App[None]):
     ENABLE_COMMAND_PALETTE = False
     AUTO_FOCUS = None
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-broad"), (170, "-wide")]
+    VERTICAL_BREAKPOINTS = [(0, "-tiny"), (9, "-short"), (16, "-high")]
 
     CSS = CSS
 
@@ -198,9 +199,9 @@ class View(App[None]):
         self._base.query_one("#head", Static).update(head)
         self._base.query_one("#said", Static).update(words(picture, self._said))
         found = counts(picture, self._own_session)
-        for number, tab in enumerate(self._base.query(Tab), 1):
-            count = found.get(tab.section)
-            tab.update(f"{number} {tab.section}{f' {count}' if count else ''}")
+        tabs = tab_texts(self._section, found, self._base.size.width)
+        for tab, text in zip(self._base.query(Tab), tabs, strict=True):
+            tab.update(text)
             tab.set_class(tab.section is self._section, "-on")
 
     def say(self, text: str) -> None:
@@ -276,6 +277,9 @@ class View(App[None]):
     def action_aspect(self, aspect: str) -> None:
         """Show another aspect of the chosen document."""
         self._aspect, self._revision = Aspect(aspect), 0
+        if not self._detail.is_on_screen:
+            self._base.add_class("-close")
+            self._detail.focus()
         self._show_detail()
 
     def action_step_back(self) -> None:

@@ -14,7 +14,7 @@ from .layout import Section
 from .lines import Row, activity_rows, document_rows, lease_rows, session_rows, waiting_rows
 from .picture import Link, Picture
 
-__all__ = ["counts", "head_line", "rows_of", "words"]
+__all__ = ["counts", "head_line", "rows_of", "tab_texts", "words"]
 
 _TONES: Final = {Tone.BAD: "$text-error", Tone.WARNING: "$text-warning"}
 
@@ -48,6 +48,9 @@ def words(picture: Picture, said: str) -> Content:
     return Content.styled(f" {texts}", _TONES[found[0].tone]) if found else Content("")
 
 
+_TAB_PADDING: Final = 2
+
+
 def counts(picture: Picture, own_session: str) -> dict[Section, int]:
     """Return how much there is in the sections that say so; the view's own session is no news."""
     return {
@@ -56,6 +59,23 @@ def counts(picture: Picture, own_session: str) -> dict[Section, int]:
         Section.LEASES: len(picture.leases),
         Section.WAITING: len(picture.violations) + len(picture.drafts),
     }
+
+
+def tab_texts(chosen: Section, found: dict[Section, int], width: int) -> list[str]:
+    """Return what the tabs say, in so many cells: all names with counts, or without, or numbers."""
+    names = [f"{number} {section}" for number, section in enumerate(Section, 1)]
+    counted = [
+        f"{name} {found[section]}" if found.get(section) else name
+        for name, section in zip(names, Section, strict=True)
+    ]
+    short = [
+        whole if section is chosen else whole[0]
+        for whole, section in zip(counted, Section, strict=True)
+    ]
+    for texts in (counted, names, short):
+        if sum(len(each) + _TAB_PADDING for each in texts) <= width:
+            return texts
+    return [each[0] for each in names]
 
 
 def rows_of(

@@ -76,6 +76,13 @@ Tab.-on { background: $primary; color: $text; text-style: bold; }
 .-wide #side Listing { height: 1fr; }
 .-close #lists, .-close #side { display: none; }
 .-briefing #lists { display: none; }
+/* Too low for two panes: one of them, and the other one by enter, c, h, d, i and escape. */
+.-narrow.-short #detail, .-narrow.-tiny #detail { display: none; }
+.-narrow.-short.-close #detail, .-narrow.-tiny.-close #detail { display: block; }
+.-narrow.-short.-briefing #detail, .-narrow.-tiny.-briefing #detail { display: block; }
+.-narrow.-short #lists, .-narrow.-tiny #lists { height: 1fr; }
+.-tiny Listing, .-tiny Listing:focus { border: none; }
+.-tiny Footer { display: none; }
 """
 
 BINDINGS: Final[list[BindingType]] = [
