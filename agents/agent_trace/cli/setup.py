@@ -37,8 +37,8 @@ __all__ = ["COMMANDS"]
 _PROGRESS_FROM: Final = 100
 """Documents from which on a progress bar is worth its line."""
 
-_STOP_SECONDS_MAX: Final = 15.0
-"""How long a coordinator may take to finish its work."""
+_STOP_SECONDS_MAX: Final = 45.0
+"""How long a coordinator may take to leave: at most 30 s for what it accepted, 10 s for mirrors."""
 
 
 @click.command()
@@ -240,6 +240,11 @@ def stop(face: Face) -> None:
 
 async def _wait_gone(leaving: Leaving) -> bool:
     """Wait until that life of the coordinator is over; return whether it is."""
+    with anyio.move_on_after(1):
+        await leaving.wait()
+        return True
+    if sys.stderr.isatty():
+        click.echo("it finishes what it has accepted ...", err=True)
     with anyio.move_on_after(_STOP_SECONDS_MAX):
         await leaving.wait()
         return True
