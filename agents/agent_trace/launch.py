@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -62,6 +63,10 @@ KILLED_STARTS_MAX: Final = 3
 """So many coordinators that are killed while they start are followed by another one."""
 
 _LOG_LINES_SHOWN: Final = 8
+
+_ROOM_BYTES_MIN: Final = 1024 * 1024
+"""With less on its disk a coordinator can not be expected to start."""
+
 # How the coordinator's command line marks what it says before it ends.
 _ERROR: Final = "error: "
 _HINT: Final = "hint: "
@@ -262,8 +267,12 @@ def _cannot_start(path: Path, error: OSError) -> CoordinatorFailed:
 def _why(root: Path, log_start: int, code: int) -> str:
     how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
     said, hint = told(_log_tail(root, log_start))
+    free = shutil.disk_usage(root).free
     if hint:
         step = hint
+    elif not said and code > 0 and free < _ROOM_BYTES_MIN:
+        # It could not even write its log.
+        step = f"only {free} bytes are free on the store's disk: make room, then try again"
     elif code == EXIT_DISK_FAILED:
         step = "free or repair the disk, then try again"
     else:

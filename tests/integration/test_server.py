@@ -292,7 +292,9 @@ def test_a_coordinator_that_nobody_needs_leaves_by_itself(tmp_path: Path) -> Non
 
 def test_a_coordinator_whose_store_was_deleted_ends(coordinator: Coordinator, peer: Peer) -> None:
     peer.do(Put("a.md", b"one\n"))
-    shutil.rmtree(coordinator.root)
+    # First out of its way: what it still writes would be in that of who removes.
+    gone = coordinator.root.rename(coordinator.root.with_name("gone"))
+    shutil.rmtree(gone)
     assert coordinator.process.wait(10) == EXIT_DISK_FAILED
 
 
