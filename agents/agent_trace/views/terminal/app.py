@@ -8,7 +8,8 @@ picture. Nothing is changed without a question that was answered with yes, and n
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from functools import partial
 from typing import Final
 
 from textual import events
@@ -229,12 +230,12 @@ class View(App[None]):
             # A document that is written to all the time; the next tick asks again.
             return
         self._subject_shown, self._version_shown, self._asked_at = subject, version, now
-        self.run_worker(
-            self._load_detail(agent, chosen, afresh),
-            group="detail",
-            exclusive=True,
-            exit_on_error=True,
+        # Not the coroutine itself: one that is given up before it began would never be awaited.
+        work: Callable[[], Coroutine[None, None, None]] = partial(
+            self._load_detail, agent, chosen, afresh
         )
+        # mypy finds no result type in Textual's union.
+        self.run_worker(work, group="detail", exclusive=True)  # type: ignore[arg-type]
 
     async def _load_detail(self, agent: Agent, chosen: Chosen, afresh: bool) -> None:
         try:
