@@ -15,7 +15,8 @@ from crash.block_disk import why_no_log
 from crash.blocks import BlockFigures, run_blocks
 from crash.disk import KINDS, why_unavailable
 from crash.mutant_coordinator import MUTANTS
-from crash.run import run_cut, run_faults, run_first, run_kill, run_wound
+from crash.pairs import PairFigures, run_pairs
+from crash.run import in_rounds, run_cut, run_faults, run_first, run_kill, run_wound
 from crash.scene import Figures, Plan
 
 
@@ -27,7 +28,8 @@ def _leave(number: int, frame: object) -> NoReturn:
 def main() -> int:
     """Run what the command line asks for; return 0 only if nothing was violated."""
     parser = argparse.ArgumentParser(prog="crash", description="Crash a real coordinator.")
-    parser.add_argument("tier", choices=("kill", "wound", "cut", "first", "fault", "blocks"))
+    tiers = ("kill", "wound", "cut", "first", "fault", "pairs", "blocks")
+    parser.add_argument("tier", choices=tiers)
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--agents", type=int, default=8)
     parser.add_argument("--seed", type=int, default=time.time_ns() % 1_000_000)
@@ -35,6 +37,7 @@ def main() -> int:
     parser.add_argument("--mutant", choices=tuple(MUTANTS), default="")
     parser.add_argument("--think-ms", type=float, help="mean pause of a client")
     parser.add_argument("--keep-going", action="store_true", help="do not stop at a violation")
+    parser.add_argument("--first", type=int, default=0, help="the first pair that `pairs` tries")
     parser.add_argument("--keep", type=Path, help="an empty directory for everything, not removed")
     options = parser.parse_args()
     think_ms = options.think_ms
@@ -57,24 +60,28 @@ def main() -> int:
     if options.tier == "blocks" and (reason := why_no_log()):
         sys.stderr.write(f"error: {reason}\n")
         return 2
-    if options.tier == "fault" and (reason := faults.why_unavailable()):
+    if options.tier in ("fault", "pairs") and (reason := faults.why_unavailable()):
         sys.stderr.write(f"error: {reason}\n")
         return 2
     with tempfile.TemporaryDirectory(prefix="crash-") as temporary:
         directory = options.keep or Path(temporary)
-        figures: Figures | BlockFigures
+        figures: Figures | BlockFigures | PairFigures
         try:
             if options.tier == "kill":
-                figures = run_kill(directory, plan)
+                figures = in_rounds(plan, run_kill, directory)
             elif options.tier == "fault":
                 figures = run_faults(directory, plan)
+            elif options.tier == "pairs":
+                figures = run_pairs(directory, plan, options.first)
             elif options.tier == "wound":
                 figures = run_wound(directory, plan)
             elif options.tier == "blocks":
                 wrecks = options.keep or Path(tempfile.gettempdir())
                 figures = run_blocks(directory, plan, options.fs, wrecks)
             elif options.tier == "cut":
-                figures = run_cut(directory, plan, options.fs)
+                figures = in_rounds(
+                    plan, lambda place, part: run_cut(place, part, options.fs), directory
+                )
             else:
                 figures = run_first(directory, plan, options.fs)
         except RuntimeError as error:

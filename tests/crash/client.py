@@ -62,7 +62,7 @@ __all__ = ["ClientConfig", "read_endpoint"]
 OPEN_WAIT_MS: Final = 200
 """How long the answer to `Open` is waited for before the endpoint is looked up again."""
 
-POLL_MS: Final = 100
+POLL_MS: Final = 25
 """How long answers are waited for before the endpoint is looked up again."""
 
 RESEND_SECONDS: Final = 1.0

@@ -8,16 +8,26 @@ eventfd, `read` of a pipe) do not fail on any kernel, and ZeroMQ aborts when the
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
 import signal
 import subprocess
 import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Final
 
-__all__ = ["FAULTS", "Fault", "Injector", "why_unavailable"]
+__all__ = [
+    "FAULTS",
+    "Fault",
+    "Injector",
+    "Recorder",
+    "pairs_of",
+    "why_unavailable",
+]
 
 _ATTACH_SECONDS: Final = 5.0
 
@@ -42,7 +52,7 @@ _RENAME: Final = "?rename,?renameat,renameat2"
 _UNLINK: Final = "?unlink,unlinkat"
 _STAT: Final = "newfstatat,statx"
 
-_ERRORS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
+_SHORT: Final[dict[str, dict[str, tuple[str, ...]]]] = {
     "coordinator": {
         "pwrite64": ("EIO", "ENOSPC", "EDQUOT"),
         "pread64": ("EIO",),
@@ -68,14 +78,14 @@ _ERRORS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
 
 FAULTS: Final = tuple(
     Fault(process, call, f"error={error}")
-    for process, calls in _ERRORS.items()
+    for process, calls in _SHORT.items()
     for call, errors in calls.items()
     for error in errors
 ) + (
     Fault("coordinator", _SYNC, "delay_enter=700000"),
     Fault("git", _SYNC, "delay_enter=700000"),
 )
-"""Every (system call, outcome) that is tried."""
+"""What `crash fault` draws from: the calls and errors that matter most."""
 
 
 def why_unavailable() -> str:
@@ -84,6 +94,92 @@ def why_unavailable() -> str:
         return "strace is not installed"
     tried = subprocess.run(["strace", "-qq", "true"], capture_output=True, text=True, check=False)
     return f"strace may not trace here: {tried.stderr.strip()}" if tried.returncode else ""
+
+
+_OPEN: Final = ("EMFILE", "ENFILE", "ENOMEM", "EIO", "ENOSPC", "EDQUOT", "EROFS", "EACCES", "EINTR")
+_NAME: Final = ("EIO", "ENOSPC", "EDQUOT", "EROFS", "EACCES", "ENOMEM")
+_LOOK: Final = ("EIO", "EACCES", "ENOMEM")
+_FLUSH: Final = ("EIO", "ENOSPC", "EDQUOT", "EINTR")
+_STORE: Final = ("EIO", "ENOSPC", "EDQUOT", "EINTR")
+
+_ANY_PROCESS: Final[dict[str, tuple[str, ...]]] = {
+    "openat": _OPEN,
+    "pwrite64": _STORE,
+    "pread64": ("EIO", "EINTR", "ENOMEM"),
+    **dict.fromkeys(("fsync", "fdatasync"), _FLUSH),
+    **dict.fromkeys(("rename", "renameat", "renameat2", "link", "linkat"), _NAME),
+    **dict.fromkeys(("mkdir", "mkdirat"), _NAME),
+    **dict.fromkeys(("unlink", "unlinkat", "rmdir"), ("EIO", "EROFS", "EACCES", "ENOMEM", "EBUSY")),
+    **dict.fromkeys(("stat", "lstat", "newfstatat", "statx", "fstat"), _LOOK),
+    **dict.fromkeys(("access", "faccessat", "faccessat2"), _LOOK),
+    **dict.fromkeys(("readlink", "readlinkat"), _LOOK),
+    "getdents64": ("EIO", "ENOMEM"),
+    **dict.fromkeys(("ftruncate", "fallocate"), _STORE),
+    **dict.fromkeys(("chmod", "fchmod", "fchmodat", "utimensat"), ("EIO", "EROFS")),
+    "flock": ("EINTR", "ENOLCK"),
+    "inotify_add_watch": ("ENOSPC", "ENOMEM", "EACCES"),
+}
+"""What a file system, a quota, a limit or a want of memory makes of a call, by the manual."""
+
+_GIT_ONLY: Final[dict[str, tuple[str, ...]]] = {
+    "write": _STORE,
+    "read": ("EIO", "EINTR"),
+    "mmap": ("ENOMEM",),
+    "lseek": ("EIO",),
+    "execve": ("EIO", "EACCES", "ENOMEM", "EMFILE"),
+}
+"""In the coordinator these carry sockets, threads and memory, where no disk makes them fail."""
+
+_COORDINATOR_ONLY: Final[dict[str, tuple[str, ...]]] = {
+    "pipe2": ("EMFILE", "ENFILE"),
+    "vfork": ("EAGAIN", "ENOMEM"),
+}
+"""By which it starts git."""
+
+
+def pairs_of(recorded: Mapping[str, Counter[str]]) -> Iterator[Fault]:
+    """Yield each call of a recording with each error that it can have, and slow syncs."""
+    for process, calls in sorted(recorded.items()):
+        own = _GIT_ONLY if process == "git" else _COORDINATOR_ONLY
+        for call in sorted(calls):
+            for error in (_ANY_PROCESS | own).get(call, ()):
+                yield Fault(process, call, f"error={error}")
+            if call in ("fsync", "fdatasync"):
+                yield Fault(process, call, "delay_enter=700000")
+
+
+_CALL: Final = re.compile(r"([a-z_][a-z0-9_]*)\(")
+
+
+class Recorder:
+    """Notes which calls a coordinator and the gits that it starts make, until it has ended."""
+
+    def __init__(self, pid: int, directory: Path) -> None:
+        """Attach; each process gets a file of its own in `directory`."""
+        self._directory = directory
+        command = ["strace", "-ff", "-qq", "-o", str(directory / "calls"), "-e", "signal=none"]
+        self._process = subprocess.Popen(
+            [*command, "-p", str(pid)], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        deadline = time.monotonic() + _ATTACH_SECONDS
+        while not _is_traced(pid) and time.monotonic() < deadline:
+            time.sleep(0.002)
+
+    def close(self) -> dict[str, Counter[str]]:
+        """Return how often the coordinator and its gits made which calls."""
+        self._process.wait(10 * _ATTACH_SECONDS)
+        calls = {"coordinator": Counter[str](), "git": Counter[str]()}
+        for path in self._directory.glob("calls.*"):
+            text = path.read_text("utf-8", "replace")
+            process = "git" if 'execve("' in text and "/git" in text else "coordinator"
+            calls[process].update(_CALL.findall("\n".join(map(_head, text.splitlines()))))
+        return calls
+
+
+def _head(line: str) -> str:
+    """Return the part of a line that names the call; nothing of what a call was given."""
+    found = _CALL.match(line)
+    return found[0] if found else ""
 
 
 class Injector:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from random import Random
 from typing import Final
 
 import msgspec
@@ -24,14 +25,19 @@ from agent_trace_protocol import (
     encode,
 )
 from crash.client import ClientConfig, read_endpoint
+from crash.nursery import Forked, fork_client, fork_coordinator
 
 __all__ = ["ClientProcess", "Coordinator", "Fell", "make_store"]
 
-START_SECONDS: Final = 30.0
-"""How long a coordinator may take until it answers."""
+START_SECONDS: Final = 120.0
+"""How long a coordinator may take until it answers: a machine that is busy with other things gives
+a process that is nice a second of a core in a minute."""
 
-LEAVE_SECONDS: Final = 40.0
+LEAVE_SECONDS: Final = 120.0
 """How long a coordinator or a client may take to leave in order."""
+
+EXEC_SHARE: Final = 0.05
+"""Of the starts: those by a new interpreter; the others are forked off one."""
 
 _POLL_SECONDS: Final = 0.005
 
@@ -72,7 +78,9 @@ class Coordinator:
         if mutant:
             launcher = Path(__file__).with_name("mutant_coordinator.py")
             self._command = [sys.executable, str(launcher), mutant]
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | Forked | None = None
+        self._mutant = mutant
+        self._random = Random(f"{root.name} {mutant}")
 
     @property
     def pid(self) -> int:
@@ -80,8 +88,13 @@ class Coordinator:
         assert self._process is not None
         return self._process.pid
 
-    def begin(self) -> None:
-        """Start a life, without waiting for it."""
+    def begin(self, point: str = "", at: int = 0) -> None:
+        """Start a life, without waiting for it; it ends by itself when it comes to a `point` of
+        `crash.points` for the `at`-th time."""
+        if point or self._random.random() >= EXEC_SHARE:
+            arguments = ["serve", "--store", str(self.root)]
+            self._process = fork_coordinator(arguments, self.log, self._mutant, point, at)
+            return
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [*self._command, "serve", "--store", str(self.root)],
@@ -203,14 +216,7 @@ class ClientProcess:
 
     def __init__(self, config: ClientConfig, errors: Path) -> None:
         self.config = config
-        with errors.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "crash.client", msgspec.json.encode(config).decode()],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=log,
-                env=_environment(),
-            )
+        self.process = fork_client(msgspec.json.encode(config), errors)
 
     def kill(self) -> None:
         """End it at once."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import shutil
 import signal
@@ -15,12 +16,32 @@ from typing import Final
 
 from crash.disk import Disk
 from crash.faults import FAULTS, Fault, Injector
-from crash.processes import make_store
+from crash.points import POINTS
+from crash.processes import Coordinator, make_store
 from crash.scene import INIT_SECONDS, Figures, Plan, Scene, Stop, acting
 
-__all__ = ["run_cut", "run_faults", "run_first", "run_kill", "run_wound"]
+__all__ = [
+    "in_rounds",
+    "kill_at",
+    "let_fail",
+    "run_cut",
+    "run_faults",
+    "run_first",
+    "run_kill",
+    "run_wound",
+]
 
-FAULT_SECONDS: Final = 15.0
+ROUND_SECONDS: Final = 45.0
+"""After so long another store is made: what is checked at the end is checked more often, and a
+start does not become longer and longer."""
+
+ROUND_SECONDS_MIN: Final = 3.0
+"""So much has to be left to begin with another store."""
+
+POINT_SECONDS: Final = 1.0
+"""How long a coordinator may take until it comes to the point at which it is to die."""
+
+FAULT_SECONDS: Final = 60.0
 """How long a coordinator whose calls work again may take until it answers, or has ended."""
 
 EXIT_DISK_FAILED: Final = 74
@@ -33,6 +54,29 @@ EXIT_DAMAGED: Final = 1
 # ---- killing -----------------------------------------------------------------------------------
 
 
+def in_rounds(plan: Plan, run: Callable[[Path, Plan], Figures], directory: Path) -> Figures:
+    """Run with one store after the other, so that none becomes large, and add up the figures."""
+    random = Random(plan.seed)
+    end = time.monotonic() + plan.seconds
+    figures: Figures | None = None
+    while figures is None or not (figures.violations and plan.stop_at_violation):
+        left = end - time.monotonic()
+        if figures is not None and left < ROUND_SECONDS_MIN:
+            break
+        place = directory / f"store-{0 if figures is None else figures.stores}"
+        place.mkdir()
+        seed = plan.seed if figures is None else random.getrandbits(32)
+        part = dataclasses.replace(plan, seconds=min(left, ROUND_SECONDS), seed=seed)
+        found = run(place, part)
+        if figures is None:
+            figures = found
+        else:
+            figures.add(found)
+        if not found.violations:
+            shutil.rmtree(place)
+    return figures
+
+
 def run_kill(directory: Path, plan: Plan) -> Figures:
     """Kill processes at random moments; `directory` is an empty one of our own."""
     scene = Scene(directory / "store", directory, plan)
@@ -41,28 +85,81 @@ def run_kill(directory: Path, plan: Plan) -> Figures:
         scene.make()
         scene.start()
         scene.start_clients()
-        faults = random.choices(
-            ("coordinator", "git", "client", "pause", "term", "twice"),
-            weights=(40, 20, 15, 10, 10, 5),
-            k=100_000,
-        )
         end = time.monotonic() + plan.seconds
         while time.monotonic() < end:
-            scene.load(random.uniform(0.05, 1.0))
+            scene.load(_load_seconds(random))
             scene.coordinator.check_alive()
-            fault = faults.pop()
-            _inflict(scene, fault)
+            (fault,) = random.choices(tuple(_KILLS), weights=tuple(_KILLS.values()))
+            if fault == "point":
+                point = random.choice(tuple(POINTS))
+                # It was killed before as well, which counts by itself.
+                scene.figures.faults["coordinator"] += 1
+                died = kill_at(scene, point, random.randint(1, POINTS[point]))
+                fault = point if died else "coordinator"
+            elif fault != "git":
+                _inflict(scene, fault)
+            elif not scene.coordinator.kill_git():
+                continue  # just between two of them
             scene.figures.faults[fault] += 1
             scene.check_new()
     return scene.sum_up()
 
 
+_KILLS: Final = {
+    "coordinator": 30,
+    "point": 30,
+    "git": 15,
+    "client": 15,
+    "twice": 4,
+    "pause": 3,
+    "term": 3,
+}
+"""What is done, and how often."""
+
+
+def _load_seconds(random: Random) -> float:
+    """Return how long clients work before the next crash: mostly as long as it takes them to be
+    served again, sometimes until there is much to recover."""
+    low, high = random.choices(((0.02, 0.12), (0.1, 0.4), (0.4, 1.2)), weights=(60, 30, 10))[0]
+    return random.uniform(low, high)
+
+
+def kill_at(scene: Scene, point: str, at: int) -> bool:
+    """Kill the coordinator, and let its next life end itself at a named point, in its recovery or
+    as it serves; return whether it did.
+
+    One that does not come there in time is killed where it is.
+    """
+    coordinator = scene.coordinator
+    began = time.monotonic()
+    coordinator.kill()
+    scene.look_at_wreck()
+    coordinator.begin(point, at)
+    if not _await_end(coordinator, POINT_SECONDS) and "withdrawn" in point:
+        coordinator.signal(signal.SIGTERM)
+    if coordinator.ended() is None and ("withdrawn" in point or "maintenance" in point):
+        _await_end(coordinator, POINT_SECONDS)
+    code = coordinator.ended()
+    if code is not None and code != -signal.SIGKILL:
+        scene.checker.accuse(f"the coordinator ended with {code} on its way to {point!r}")
+    coordinator.kill()
+    scene.look_at_wreck()
+    scene.start(began)
+    return code is not None
+
+
+def _await_end(coordinator: Coordinator, seconds: float) -> bool:
+    """Return whether it ends by itself within a time."""
+    deadline = time.monotonic() + seconds
+    while coordinator.ended() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    return coordinator.ended() is not None
+
+
 def _inflict(scene: Scene, fault: str) -> None:
     coordinator, random = scene.coordinator, scene.random
     began = time.monotonic()
-    if fault == "git":
-        coordinator.kill_git()
-    elif fault == "client":
+    if fault == "client":
         scene.replace_client()
     elif fault == "pause":
         coordinator.signal(signal.SIGSTOP)
@@ -78,7 +175,7 @@ def _inflict(scene: Scene, fault: str) -> None:
         if fault == "twice":
             # Somewhere in the recovery, or right after it.
             coordinator.begin()
-            time.sleep(random.uniform(0.0, 0.8))
+            time.sleep(random.uniform(0.0, 0.25))
             coordinator.kill()
         scene.start(began)
 
@@ -105,17 +202,18 @@ def run_faults(directory: Path, plan: Plan) -> Figures:
             # All of them once, in a random order, before any comes again.
             left = left or random.sample(FAULTS, len(FAULTS))
             scene.load(random.uniform(0.05, 0.3))
-            _let_fail(scene, left.pop())
+            let_fail(scene, left.pop())
             scene.check_new()
     return scene.sum_up()
 
 
-def _let_fail(scene: Scene, fault: Fault) -> None:
+def let_fail(scene: Scene, fault: Fault) -> bool:
+    """Let a call fail while clients write; return whether it was made at all."""
     coordinator = scene.coordinator
     children = coordinator.git_children()
     pids = [coordinator.pid] if fault.process == "coordinator" else children
     if not pids:
-        return
+        return False
     injector = Injector(pids, fault, scene.random, scene.scratch / "strace.log")
     try:
         scene.load(scene.random.uniform(0.3, 1.2))
@@ -123,7 +221,7 @@ def _let_fail(scene: Scene, fault: Fault) -> None:
         failed = injector.close()
     if not failed:
         scene.figures.faults["without a call that could fail"] += 1
-        return
+        return False
     scene.figures.faults[str(fault)] += 1
     began = time.monotonic()
     code = coordinator.ended()
@@ -132,7 +230,7 @@ def _let_fail(scene: Scene, fault: Fault) -> None:
         coordinator.await_served(FAULT_SECONDS)
         code = coordinator.ended()
     if code is None:
-        return
+        return True
     scene.figures.ends[f"{code} after {fault}"] += 1
     # SQLite tells a page that can not be read from one that is damaged no more than that.
     damaged = fault.call == "pread64" and code == EXIT_DAMAGED
@@ -141,6 +239,7 @@ def _let_fail(scene: Scene, fault: Fault) -> None:
         scene.stop_if_broken()
     scene.look_at_wreck()
     scene.start(began)
+    return True
 
 
 # ---- wounding the repository -----------------------------------------------------------------
@@ -216,7 +315,7 @@ def run_cut(directory: Path, plan: Plan, kind: str) -> Figures:
             scene.start_clients()
             end = time.monotonic() + plan.seconds
             while time.monotonic() < end:
-                scene.load(random.uniform(0.05, 1.5))
+                scene.load(_load_seconds(random))
                 scene.coordinator.check_alive()
                 began = _cut_power(scene, disk)
                 scene.figures.faults["cut"] += 1
@@ -246,7 +345,7 @@ def _cut_power(scene: Scene, disk: Disk) -> float:
 def _cut_recovery(scene: Scene, disk: Disk) -> None:
     """Cut the power once more while the coordinator recovers."""
     scene.coordinator.begin()
-    time.sleep(scene.random.uniform(0.1, 0.6))
+    time.sleep(scene.random.uniform(0.01, 0.25))
     # It may have come as far as serving, in the epoch after the last one.
     scene.cuts.begin(scene.coordinator.epoch + 1, time.monotonic())
     disk.cut()

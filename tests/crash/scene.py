@@ -17,8 +17,10 @@ from agent_trace_protocol import Actor, session_id_of
 from crash.check import Checker, Snapshot, take_snapshot
 from crash.client import ClientConfig
 from crash.ledger import Cuts, Ledger
+from crash.points import POINTS
 from crash.processes import ClientProcess, Coordinator, Fell, make_store
 from crash.repository import GitBroken, find_damage
+from crash.total import total_line
 
 __all__ = ["INIT_SECONDS", "Figures", "Plan", "Scene", "Stop", "acting"]
 
@@ -48,6 +50,7 @@ class Figures:
 
     seed: int
     faults: Counter[str] = field(default_factory=Counter[str])
+    stores: int = 1
     records: int = 0
     acked: int = 0
     doubtful: int = 0
@@ -69,9 +72,40 @@ class Figures:
         """How often something was crashed."""
         return sum(self.faults.values())
 
+    @property
+    def kills(self) -> int:
+        """How often a coordinator, its git or a client was ended by SIGKILL."""
+        own = sum(self.faults[name] for name in ("coordinator", "git", "client", *POINTS))
+        return own + 2 * self.faults["twice"]
+
+    @property
+    def cuts(self) -> int:
+        """How often the power was cut."""
+        return sum(count for name, count in self.faults.items() if name.startswith("cut"))
+
+    def add(self, other: Figures) -> None:
+        """Add what another store has shown."""
+        for name in ("faults", "unresolved", "refusals", "ends", "damage"):
+            mine: Counter[str] = getattr(self, name)
+            mine.update(getattr(other, name))
+        self.stores += other.stores
+        self.records += other.records
+        self.acked += other.acked
+        self.doubtful += other.doubtful
+        self.unnamed += other.unnamed
+        self.downtimes += other.downtimes
+        self.starts += other.starts
+        self.violations += [f"store {self.stores}: {each}" for each in other.violations]
+
     def lines(self) -> Iterator[str]:
         """Yield the figures as text."""
-        yield f"seed {self.seed}: {self.cycles} cycles {_counts(self.faults)}"
+        points = Counter({name: n for name, n in self.faults.items() if name in POINTS})
+        yield f"seed {self.seed}: {self.cycles} cycles {_counts(self.faults - points)}"
+        if points:
+            yield (
+                f"killed itself at {len(points)} of {len(POINTS)} named points, "
+                f"{points.total()} times {_counts(points)}"
+            )
         yield (
             f"{self.records} operations, {self.acked} acknowledged, {self.doubtful} of them while "
             f"the power was being cut; unanswered: {_counts(self.unresolved)}"
@@ -87,6 +121,16 @@ class Figures:
         yield f"{len(self.violations)} violations"
         for violation in self.violations:
             yield f"seed {self.seed}: {violation}"
+        yield total_line(
+            "crash",
+            kills=self.kills,
+            cuts=self.cuts,
+            cycles=self.cycles,
+            stores=self.stores,
+            operations=self.records,
+            acknowledged=self.acked,
+            violations=len(self.violations),
+        )
 
 
 def _counts(counts: Counter[str]) -> str:

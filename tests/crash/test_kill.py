@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
 import pytest
 
-from crash.run import run_kill, run_wound
-from crash.scene import Plan
+from crash.points import POINTS, die_at
+from crash.run import kill_at, run_kill, run_wound
+from crash.scene import Plan, Scene, acting
 
 pytestmark = pytest.mark.integration
 
@@ -19,6 +21,37 @@ def test_nothing_acknowledged_is_lost_doubled_or_reordered_by_kills(tmp_path: Pa
     assert figures.violations == []
     assert figures.cycles >= 3
     assert figures.acked >= 100
+
+
+def test_a_coordinator_may_die_at_any_named_point(tmp_path: Path) -> None:
+    points = (
+        "before batch",
+        "after checkpoint",
+        "before files are written",
+        "after history starts",
+    )
+    scene = Scene(tmp_path / "store", tmp_path, Plan(seconds=0, agents=2, seed=1))
+    with acting(scene):
+        scene.make()
+        scene.start()
+        scene.start_clients()
+        died = [kill_at(scene, point, 1) for point in points]
+
+    assert scene.sum_up().violations == []
+    assert died == [True] * 4
+
+
+def test_every_named_point_is_in_the_product(tmp_path: Path) -> None:
+    for point in POINTS:
+        child = os.fork()
+        if not child:
+            code = 1
+            try:
+                die_at(point, 1)
+                code = 0
+            finally:
+                os._exit(code)
+        assert os.waitpid(child, 0)[1] == 0, point
 
 
 def test_a_start_heals_what_a_power_cut_can_do_to_the_git_repository(tmp_path: Path) -> None:

@@ -1,0 +1,157 @@
+"""Every call of a recorded run, with every error that it can have, one after the other.
+
+First strace notes which calls a coordinator and its gits make, from the start to the end of a life
+with clients, a killed git and a clean end. Then each pair of a call and an error has its turn: the
+call is made to fail, some time or for good, while clients write, or in a start.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Final
+
+from crash.faults import Fault, Injector, Recorder, pairs_of
+from crash.run import let_fail
+from crash.scene import Figures, Plan, Scene, acting
+from crash.total import total_line
+
+__all__ = ["PairFigures", "run_pairs"]
+
+PAIRS_PER_STORE: Final = 20
+
+RECORD_SECONDS: Final = 1.5
+"""How long clients write, twice, while calls are recorded."""
+
+START_FAILS_SECONDS: Final = 2.0
+"""How long a start whose calls fail is watched."""
+
+
+@dataclass(slots=True)
+class PairFigures:
+    """What letting all calls fail has shown."""
+
+    crash: Figures
+    recorded: Mapping[str, Counter[str]]
+    pairs: list[Fault]
+    tried: int = 0
+    met: list[Fault] = field(default_factory=list[Fault])
+    """Those whose call was made, and failed, while it was to."""
+
+    @property
+    def violations(self) -> list[str]:
+        """What went wrong."""
+        return self.crash.violations
+
+    def lines(self) -> Iterator[str]:
+        """Yield the figures as text."""
+        for process, calls in sorted(self.recorded.items()):
+            failing = {fault.call for fault in self.pairs if fault.process == process}
+            never = sorted(calls.keys() - failing)
+            yield (
+                f"recorded of the {process}: {calls.total()} calls of {len(calls)} kinds; not made "
+                f"to fail: {', '.join(never)}"
+            )
+        yield from self.crash.lines()
+        met = set(self.met)
+        missed = [str(fault) for fault in self.pairs[: self.tried] if fault not in met]
+        yield f"not met while it was to fail: {', '.join(missed) or 'none'}"
+        yield total_line(
+            "pairs",
+            pairs=len(self.pairs),
+            tried=self.tried,
+            failed=len(self.met),
+            violations=len(self.violations),
+        )
+
+
+def run_pairs(directory: Path, plan: Plan, fault_from: int = 0) -> PairFigures:
+    """Let each call that a recorded run made fail with each error that it can have, one after the
+    other, until all have had their turn or the time is over."""
+    end = time.monotonic() + plan.seconds
+    random = Random(plan.seed)
+    recorded = _record_calls(directory, plan)
+    pairs = list(pairs_of(recorded))
+    figures = PairFigures(Figures(plan.seed), recorded, pairs)
+    figures.crash.stores = 0
+    left = pairs[fault_from:]
+    while left and time.monotonic() < end:
+        number = figures.crash.stores
+        place = directory / f"store-{number}"
+        place.mkdir()
+        part = dataclasses.replace(plan, seed=random.getrandbits(32))
+        scene = Scene(place / "store", place, part, disk_may_fail=True)
+        with acting(scene):
+            scene.make()
+            scene.start()
+            scene.start_clients()
+            scene.await_pack()
+            for fault in left[:PAIRS_PER_STORE]:
+                if time.monotonic() > end:
+                    break
+                figures.tried += 1
+                if any(attempt(scene, fault) for attempt in (let_fail, let_fail, _fail_start)):
+                    figures.met.append(fault)
+                scene.check_new()
+        del left[: min(PAIRS_PER_STORE, len(left))]
+        figures.crash.add(scene.sum_up())
+        if figures.crash.violations and plan.stop_at_violation:
+            break
+    return figures
+
+
+def _record_calls(directory: Path, plan: Plan) -> dict[str, Counter[str]]:
+    """Return which calls a coordinator and its git make in a life with everything in it."""
+    place = directory / "recorded"
+    place.mkdir()
+    scene = Scene(place / "store", place, dataclasses.replace(plan, mutant=""))
+    scene.make()
+    try:
+        scene.coordinator.begin()
+        recorder = Recorder(scene.coordinator.pid, place)
+        scene.coordinator.await_ready()
+        scene.start_clients()
+        scene.await_pack()
+        scene.load(RECORD_SECONDS)
+        scene.coordinator.kill_git()
+        scene.load(RECORD_SECONDS)
+        scene.coordinator.leave()
+        return recorder.close()
+    finally:
+        scene.close()
+
+
+def _fail_start(scene: Scene, fault: Fault) -> bool:
+    """Let a call fail in a start, from as early on as strace can be there; return whether it did.
+
+    A start that can not do what it has to may end, and says so.
+    """
+    if fault.process != "coordinator":
+        return False
+    coordinator = scene.coordinator
+    began = time.monotonic()
+    coordinator.kill()
+    coordinator.begin()
+    injector = Injector([coordinator.pid], fault, scene.random, scene.scratch / "strace.log")
+    try:
+        until = time.monotonic() + START_FAILS_SECONDS
+        while coordinator.ended() is None and time.monotonic() < until:
+            time.sleep(0.01)
+    finally:
+        failed = injector.close()
+    code = coordinator.ended()
+    if code is not None:
+        scene.figures.ends[f"{code} after {fault} in a start"] += 1
+        if code < 0:
+            scene.checker.accuse(f"{fault} in a start ended the coordinator by signal {-code}")
+            scene.stop_if_broken()
+    coordinator.kill()
+    scene.start(began)
+    if failed:
+        scene.figures.faults[str(fault)] += 1
+    return bool(failed)
