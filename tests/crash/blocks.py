@@ -40,7 +40,7 @@ RECORD_SHARE: Final = 0.2
 RECORD_SECONDS_MAX: Final = 2.0
 """What is recorded stays small, because every state of it is looked at as a whole."""
 
-ROUND_SECONDS: Final = 40.0
+ROUND_SECONDS: Final = 90.0
 """After this long something new is recorded."""
 
 STATES_AT_ONCE: Final = 64

@@ -525,18 +525,22 @@ def _bounded(seconds: int) -> Generator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def run(flips: int, seed: int, *, whole_every: int = WHOLE_EVERY) -> FlipFigures:
-    """Flip so many bits of stores that the seed makes."""
+def run(
+    flips: int, seed: int, *, seconds: float = float("inf"), whole_every: int = WHOLE_EVERY
+) -> FlipFigures:
+    """Flip so many bits of stores that the seed makes, or as many as there are seconds for."""
     figures = FlipFigures(seed)
     random = Random(seed)
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="flips-", dir=MEMORY) as directory:
-        while (left := flips - figures.flips.total()) > 0:
+        while (left := flips - figures.flips.total()) > 0 and time.monotonic() < began + seconds:
             place = Path(directory, str(figures.flips.total()))
             original = make_original(place / "original", random.getrandbits(30))
             flipper = Flipper(original, place, random, figures)
             with closing(flipper):
                 for number in range(1, min(left, FLIPS_PER_STORE) + 1):
+                    if time.monotonic() >= began + seconds:
+                        break
                     if whole_every and not number % whole_every:
                         flipper.flip_whole(number // whole_every)
                     else:
@@ -551,9 +555,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="damage.flips", description="Flip bits, and read.")
     parser.add_argument("--flips", type=int, default=5000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="end after so long")
     options = parser.parse_args()
     logging.disable(logging.CRITICAL)
-    figures = run(options.flips, options.seed)
+    figures = run(options.flips, options.seed, seconds=options.seconds)
     for wrong in figures.wrong[:40]:
         sys.stdout.write(f"seed {figures.seed}: {wrong}\n")
     sys.stdout.write("".join(f"{line}\n" for line in figures.lines()))

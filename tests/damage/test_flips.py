@@ -27,13 +27,13 @@ def _quiet() -> Generator[None]:
 
 
 def test_no_bit_makes_anything_wrong_be_served() -> None:
-    figures = run(250, 3, whole_every=0)
+    figures = run(150, 3, whole_every=0)
 
     assert figures.wrong == []
-    assert figures.flips.total() == 250
+    assert figures.flips.total() == 150
     # A harness under which nothing is ever noticed reads something else than it flips.
-    assert figures.refused > 50
-    assert figures.harmless < 200
+    assert figures.refused > 30
+    assert figures.harmless < 120
 
 
 @pytest.fixture(scope="module")
