@@ -316,9 +316,10 @@ class Checker:
             kept = reply.error.conflict is not None and bool(reply.error.conflict.draft)
             # A refusal that counts as a violation leaves a record, and changes nothing.
             # Repeated while the disk could not be read, it is told that, not what it had come to.
-            unread = self._disk_may_fail and reply.error.code is ErrorCode.CORRUPT
+            # A disk without power can not be read either.
+            unread = (self._disk_may_fail or doubted) and reply.error.code is ErrorCode.CORRUPT
             if seq and not drafted and not unread and not isinstance(body, (Violated, Repeated)):
-                self.accuse(f"{who} was refused ({reply.error.code}), but is operation {seq}")
+                self.accuse(f"{who} was refused ({reply.error}), but is operation {seq}")
             elif kept and not seq and not doubted and not self._keeps_draft(reply):
                 self.accuse(f"{who} was told its text is kept as a draft, but it is nowhere")
             return

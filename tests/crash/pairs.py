@@ -8,6 +8,7 @@ call is made to fail, some time or for good, while clients write, or in a start.
 from __future__ import annotations
 
 import dataclasses
+import os
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -17,7 +18,7 @@ from random import Random
 from typing import Final
 
 from crash.faults import Fault, Injector, Recorder, pairs_of
-from crash.run import let_fail
+from crash.run import settle_fault
 from crash.scene import Figures, Plan, Scene, acting
 from crash.total import total_line
 
@@ -27,6 +28,9 @@ PAIRS_PER_STORE: Final = 20
 
 RECORD_SECONDS: Final = 1.5
 """How long clients write, twice, while calls are recorded."""
+
+MEET_SECONDS: Final = 3.0
+"""How long a call that is to fail is waited for."""
 
 START_FAILS_SECONDS: Final = 2.0
 """How long a start whose calls fail is watched."""
@@ -39,9 +43,14 @@ class PairFigures:
     crash: Figures
     recorded: Mapping[str, Counter[str]]
     pairs: list[Fault]
+    first: int = 0
     tried: int = 0
     met: list[Fault] = field(default_factory=list[Fault])
     """Those whose call was made, and failed, while it was to."""
+
+    @property
+    def _tried(self) -> list[Fault]:
+        return self.pairs[self.first : self.first + self.tried]
 
     @property
     def violations(self) -> list[str]:
@@ -59,7 +68,7 @@ class PairFigures:
             )
         yield from self.crash.lines()
         met = set(self.met)
-        missed = [str(fault) for fault in self.pairs[: self.tried] if fault not in met]
+        missed = [str(fault) for fault in self._tried if fault not in met]
         yield f"not met while it was to fail: {', '.join(missed) or 'none'}"
         yield total_line(
             "pairs",
@@ -77,7 +86,7 @@ def run_pairs(directory: Path, plan: Plan, fault_from: int = 0) -> PairFigures:
     random = Random(plan.seed)
     recorded = _record_calls(directory, plan)
     pairs = list(pairs_of(recorded))
-    figures = PairFigures(Figures(plan.seed), recorded, pairs)
+    figures = PairFigures(Figures(plan.seed), recorded, pairs, fault_from)
     figures.crash.stores = 0
     left = pairs[fault_from:]
     while left and time.monotonic() < end:
@@ -95,7 +104,7 @@ def run_pairs(directory: Path, plan: Plan, fault_from: int = 0) -> PairFigures:
                 if time.monotonic() > end:
                     break
                 figures.tried += 1
-                if any(attempt(scene, fault) for attempt in (let_fail, let_fail, _fail_start)):
+                if any(attempt(scene, fault) for attempt in _ATTEMPTS[fault.process]):
                     figures.met.append(fault)
                 scene.check_new()
         del left[: min(PAIRS_PER_STORE, len(left))]
@@ -126,13 +135,52 @@ def _record_calls(directory: Path, plan: Plan) -> dict[str, Counter[str]]:
         scene.close()
 
 
+def _fail_serving(scene: Scene, fault: Fault) -> bool:
+    """Let a call fail while clients write; return whether it did."""
+    coordinator = scene.coordinator
+    until = time.monotonic() + MEET_SECONDS
+    pids = [coordinator.pid]
+    if fault.process == "git":
+        while not (pids := coordinator.git_children()) and time.monotonic() < until:
+            scene.load(0.02)
+    return bool(pids) and _inject(scene, fault, pids, ())
+
+
+def _fail_new_git(scene: Scene, fault: Fault) -> bool:
+    """Let a call fail in a git from its first instant on; return whether it did.
+
+    strace follows the coordinator to the git that it starts, and the same calls of its own fail.
+    """
+    coordinator = scene.coordinator
+    own = [int(each) for each in os.listdir(f"/proc/{coordinator.pid}/task")]
+    return _inject(scene, fault, [coordinator.pid], own)
+
+
+def _inject(scene: Scene, fault: Fault, pids: list[int], own: list[int] | tuple[()]) -> bool:
+    injector = Injector(pids, fault, scene.random, scene.scratch / "strace.log")
+    try:
+        if own:
+            scene.coordinator.kill_git()
+        until = time.monotonic() + MEET_SECONDS
+        while not (met := injector.failed(own)) and time.monotonic() < until:
+            scene.load(0.05)
+            if scene.coordinator.ended() is not None:
+                break
+        if met:
+            # What fails for good is to be noticed.
+            scene.load(scene.random.uniform(0.05, 0.4))
+    finally:
+        any_failed = injector.close()
+    if any_failed:
+        settle_fault(scene, fault)
+    return bool(met)
+
+
 def _fail_start(scene: Scene, fault: Fault) -> bool:
     """Let a call fail in a start, from as early on as strace can be there; return whether it did.
 
     A start that can not do what it has to may end, and says so.
     """
-    if fault.process != "coordinator":
-        return False
     coordinator = scene.coordinator
     began = time.monotonic()
     coordinator.kill()
@@ -155,3 +203,10 @@ def _fail_start(scene: Scene, fault: Fault) -> bool:
     if failed:
         scene.figures.faults[str(fault)] += 1
     return bool(failed)
+
+
+_ATTEMPTS: Final = {
+    "coordinator": (_fail_serving, _fail_start),
+    "git": (_fail_serving, _fail_new_git),
+}
+"""How a call is met, one way after the other."""

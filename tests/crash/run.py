@@ -23,12 +23,12 @@ from crash.scene import INIT_SECONDS, Figures, Plan, Scene, Stop, acting
 __all__ = [
     "in_rounds",
     "kill_at",
-    "let_fail",
     "run_cut",
     "run_faults",
     "run_first",
     "run_kill",
     "run_wound",
+    "settle_fault",
 ]
 
 ROUND_SECONDS: Final = 45.0
@@ -124,7 +124,7 @@ def _load_seconds(random: Random) -> float:
     return random.uniform(low, high)
 
 
-def kill_at(scene: Scene, point: str, at: int) -> bool:
+def kill_at(scene: Scene, point: str, at: int, seconds: float = POINT_SECONDS) -> bool:
     """Kill the coordinator, and let its next life end itself at a named point, in its recovery or
     as it serves; return whether it did.
 
@@ -135,10 +135,10 @@ def kill_at(scene: Scene, point: str, at: int) -> bool:
     coordinator.kill()
     scene.look_at_wreck()
     coordinator.begin(point, at)
-    if not _await_end(coordinator, POINT_SECONDS) and "withdrawn" in point:
+    if not _await_end(coordinator, seconds) and "withdrawn" in point:
         coordinator.signal(signal.SIGTERM)
     if coordinator.ended() is None and ("withdrawn" in point or "maintenance" in point):
-        _await_end(coordinator, POINT_SECONDS)
+        _await_end(coordinator, seconds)
     code = coordinator.ended()
     if code is not None and code != -signal.SIGKILL:
         scene.checker.accuse(f"the coordinator ended with {code} on its way to {point!r}")
@@ -202,26 +202,35 @@ def run_faults(directory: Path, plan: Plan) -> Figures:
             # All of them once, in a random order, before any comes again.
             left = left or random.sample(FAULTS, len(FAULTS))
             scene.load(random.uniform(0.05, 0.3))
-            let_fail(scene, left.pop())
+            _let_fail(scene, left.pop())
             scene.check_new()
     return scene.sum_up()
 
 
-def let_fail(scene: Scene, fault: Fault) -> bool:
-    """Let a call fail while clients write; return whether it was made at all."""
+def _let_fail(scene: Scene, fault: Fault) -> None:
+    """Let a call fail while clients write."""
     coordinator = scene.coordinator
     children = coordinator.git_children()
     pids = [coordinator.pid] if fault.process == "coordinator" else children
     if not pids:
-        return False
+        return
     injector = Injector(pids, fault, scene.random, scene.scratch / "strace.log")
     try:
         scene.load(scene.random.uniform(0.3, 1.2))
     finally:
         failed = injector.close()
-    if not failed:
+    if failed:
+        settle_fault(scene, fault)
+    else:
         scene.figures.faults["without a call that could fail"] += 1
-        return False
+
+
+def settle_fault(scene: Scene, fault: Fault) -> None:
+    """See what became of a coordinator of which, or of whose git, a call has failed.
+
+    It serves, or it has ended as it must, and then the next one does.
+    """
+    coordinator = scene.coordinator
     scene.figures.faults[str(fault)] += 1
     began = time.monotonic()
     code = coordinator.ended()
@@ -230,7 +239,7 @@ def let_fail(scene: Scene, fault: Fault) -> bool:
         coordinator.await_served(FAULT_SECONDS)
         code = coordinator.ended()
     if code is None:
-        return True
+        return
     scene.figures.ends[f"{code} after {fault}"] += 1
     # SQLite tells a page that can not be read from one that is damaged no more than that.
     damaged = fault.call == "pread64" and code == EXIT_DAMAGED
@@ -239,7 +248,6 @@ def let_fail(scene: Scene, fault: Fault) -> bool:
         scene.stop_if_broken()
     scene.look_at_wreck()
     scene.start(began)
-    return True
 
 
 # ---- wounding the repository -----------------------------------------------------------------

@@ -36,7 +36,7 @@ def test_a_coordinator_may_die_at_any_named_point(tmp_path: Path) -> None:
         scene.make()
         scene.start()
         scene.start_clients()
-        died = [kill_at(scene, point, 1) for point in points]
+        died = [kill_at(scene, point, 1, seconds=60) for point in points]
 
     assert scene.sum_up().violations == []
     assert died == [True] * 4
