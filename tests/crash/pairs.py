@@ -79,16 +79,18 @@ class PairFigures:
         )
 
 
-def run_pairs(directory: Path, plan: Plan, fault_from: int = 0) -> PairFigures:
+def run_pairs(
+    directory: Path, plan: Plan, fault_from: int = 0, count: int | None = None
+) -> PairFigures:
     """Let each call that a recorded run made fail with each error that it can have, one after the
-    other, until all have had their turn or the time is over."""
-    end = time.monotonic() + plan.seconds
+    other, until all, or a `count`, have had their turn, or the time is over."""
     random = Random(plan.seed)
     recorded = _record_calls(directory, plan)
     pairs = list(pairs_of(recorded))
+    end = time.monotonic() + plan.seconds
     figures = PairFigures(Figures(plan.seed), recorded, pairs, fault_from)
     figures.crash.stores = 0
-    left = pairs[fault_from:]
+    left = pairs[fault_from:][:count]
     while left and time.monotonic() < end:
         number = figures.crash.stores
         place = directory / f"store-{number}"
