@@ -20,6 +20,7 @@ from random import Random
 from typing import Final
 
 __all__ = [
+    "ANY_PROCESS",
     "FAULTS",
     "Fault",
     "Injector",
@@ -101,7 +102,7 @@ _LOOK: Final = ("EIO", "EACCES", "ENOMEM")
 _FLUSH: Final = ("EIO", "ENOSPC", "EDQUOT", "EINTR")
 _STORE: Final = ("EIO", "ENOSPC", "EDQUOT", "EINTR")
 
-_ANY_PROCESS: Final[dict[str, tuple[str, ...]]] = {
+ANY_PROCESS: Final[dict[str, tuple[str, ...]]] = {
     "openat": _OPEN,
     "pwrite64": _STORE,
     "pread64": ("EIO", "EINTR", "ENOMEM"),
@@ -141,7 +142,7 @@ def pairs_of(recorded: Mapping[str, Counter[str]]) -> Iterator[Fault]:
     for process, calls in sorted(recorded.items()):
         own = _GIT_ONLY if process == "git" else _COORDINATOR_ONLY
         for call in sorted(calls):
-            for error in (_ANY_PROCESS | own).get(call, ()):
+            for error in (ANY_PROCESS | own).get(call, ()):
                 yield Fault(process, call, f"error={error}")
             if call in ("fsync", "fdatasync"):
                 yield Fault(process, call, "delay_enter=700000")

@@ -17,7 +17,7 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
-from crash.faults import Fault, Injector, Recorder, pairs_of
+from crash.faults import ANY_PROCESS, Fault, Injector, Recorder, pairs_of
 from crash.run import settle_fault
 from crash.scene import Figures, Plan, Scene, acting
 from crash.total import total_line
@@ -153,6 +153,8 @@ def _fail_new_git(scene: Scene, fault: Fault) -> bool:
 
     strace follows the coordinator to the git that it starts, and the same calls of its own fail.
     """
+    if fault.call not in ANY_PROCESS and fault.call != "execve":
+        return False  # in the coordinator ZeroMQ would abort
     coordinator = scene.coordinator
     own = [int(each) for each in os.listdir(f"/proc/{coordinator.pid}/task")]
     return _inject(scene, fault, [coordinator.pid], own)
