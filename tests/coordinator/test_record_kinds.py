@@ -104,7 +104,7 @@ EXAMPLES: Final[dict[type, RecordBody]] = {
             SessionKind.MCP, HOSTILE, "model", "host", 7, 8, "b" * 26, True, "tcp", HOSTILE
         ),
         SessionClosed(HOSTILE, (BasedOn(64, 2, HOSTILE),), 17),
-        SessionEnded(HOSTILE, (BasedOn(64, 2, HOSTILE),), 17, 0),
+        SessionEnded(HOSTILE, (BasedOn(64, 2, HOSTILE),), 17, 18),
         Violated(
             "agents-plan",
             ErrorCode.PERMISSION_DENIED,
