@@ -80,6 +80,21 @@ def test_files_are_written_replaced_and_removed_with_their_directories(
     assert os.listdir(store.temporary) == []
 
 
+def test_a_file_that_was_judged_is_replaced_and_our_own_after_it_is_known(
+    store: Store, tree: FileTree
+) -> None:
+    tree.apply([FileUpdate("a.md", b"one\n")])
+    (store.root / "a.md").write_bytes(b"somebody's\n")
+    (captured,) = tree.capture(["a.md"])
+
+    assert tree.apply([FileUpdate("a.md", b"one\n", captured.signature)]) == []
+    assert tree.apply([FileUpdate("a.md", b"two\n")]) == []
+    # Brought back once more, after something newer of ours took its place.
+    assert tree.apply([FileUpdate("a.md", b"three\n", captured.signature)]) == []
+    assert tree.foreign(["a.md"]) == {}
+    assert (store.root / "a.md").read_bytes() == b"three\n"
+
+
 def test_modes_follow_the_umask(store: Store, tree: FileTree) -> None:
     before = os.umask(0o027)
     try:

@@ -88,6 +88,23 @@ def test_a_start_removes_what_a_crash_left_of_a_document_that_is_gone(
     assert quarantine(root) == []
 
 
+def test_a_start_removes_the_empty_folders_that_a_crash_left_of_documents(
+    coordinator: Coordinator, peer: Peer
+) -> None:
+    root = coordinator.root
+    peer.do(Put("turn/deep/a.md", b"one\n"), durability=Durability.GIT)
+    peer.do(Delete("turn/deep/a.md"), durability=Durability.GIT)
+    coordinator.end(signal.SIGKILL)
+    (root / "turn" / "deep").mkdir(parents=True)
+    coordinator.start()
+
+    assert not (root / "turn").exists()
+    peer.endpoint = coordinator.endpoint
+    peer.connect()
+    peer.opened().do(Put("turn", b"two\n"), durability=Durability.GIT)
+    assert files(root) == {"turn": b"two\n"}
+
+
 @pytest.mark.parametrize("left", [b"one\n", b"", bytes(4)])
 def test_a_start_brings_forward_what_a_crash_left_of_the_document_before(
     coordinator: Coordinator, peer: Peer, left: bytes

@@ -245,10 +245,9 @@ class SimulatedTree:
         kept: list[SetAside] = []
         for update in updates:
             path, disk = update.path, self._disk
-            if update.captured is not None:
-                self._ours[path] = update.captured
             there = disk.files.get(path)
-            if there is not None and self.signature(path) != self._ours.get(path):
+            known = self._ours.get(path), update.captured
+            if there is not None and self.signature(path) not in known:
                 if there != update.content:
                     name = f"aside-{len(disk.set_aside)}"
                     disk.set_aside[name] = there

@@ -129,18 +129,23 @@ def restore_files(state: State, index: Index, tree: WatchedTree) -> list[SetAsid
 def _remove_left_files(
     state: State, index: Index, tree: WorkTree, left: dict[str, _Left]
 ) -> list[SetAside]:
-    """Remove the files that documents have left by a deletion or a move.
+    """Remove the files that documents have left by a deletion or a move, and their empty folders.
 
     The journal had the operation, but the process ended before the file was removed, or the power
     failed before the directory was on the disk. Only what one of the documents once held is ours;
     anything else at such a path was put there by somebody and stays.
     """
     removed: list[FileUpdate] = []
+    emptied: list[FileUpdate] = []
     for path, leaving in left.items():
         if path in state.by_path:
             continue
         content = _read(tree, path)
         if content is None:
+            if leaving.time_ms >= state.time_ms - UNSYNCED_MS:
+                # The process may have ended between the removal of a file and that of its folder,
+                # which would then be in the way of a document with the folder's name.
+                emptied.append(FileUpdate(path, None))
             continue
         ours = _ours(state, index, leaving.documents, leaving.time_ms, content)
         # An expectation that nothing meets: the file is remembered as ours if it is an older state.
@@ -149,7 +154,7 @@ def _remove_left_files(
             removed.append(FileUpdate(path, None))
     if removed:
         _log.info("removed %d files that documents have left", len(removed))
-    return tree.apply(removed)
+    return tree.apply(removed + emptied)
 
 
 def _read(tree: WorkTree, path: str) -> bytes | None:

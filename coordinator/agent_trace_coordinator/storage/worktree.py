@@ -90,9 +90,7 @@ class FileTree:
             if update.content is None:
                 self._remove(update.path, kept)
             else:
-                if update.captured is not None:
-                    self._ours[update.path] = update.captured
-                self._write(update.path, update.content, kept)
+                self._write(update.path, update.content, kept, update.captured)
         return kept
 
     def foreign(self, paths: Iterable[str]) -> dict[str, Signature]:
@@ -217,7 +215,9 @@ class FileTree:
 
     # ---- writing ----------------------------------------------------------------------------
 
-    def _write(self, path: str, content: bytes, kept: list[SetAside]) -> None:
+    def _write(
+        self, path: str, content: bytes, kept: list[SetAside], captured: Signature | None
+    ) -> None:
         *parents, name = _segments(path)
         opened: list[int] = []
         try:
@@ -226,7 +226,7 @@ class FileTree:
                 directory = self._open_directory(path, parent, directory, kept)
                 opened.append(directory)
             for attempt in range(ATTEMPTS_MAX):
-                if self._clear(path, name, directory, content, kept):
+                if self._clear(path, name, directory, content, kept, captured):
                     return
                 try:
                     self._replace(path, name, directory, content)
@@ -255,14 +255,21 @@ class FileTree:
         return os.open(name, _DIRECTORY_FLAGS, dir_fd=above)
 
     def _clear(
-        self, path: str, name: str, directory: int, content: bytes | None, kept: list[SetAside]
+        self,
+        path: str,
+        name: str,
+        directory: int,
+        content: bytes | None,
+        kept: list[SetAside],
+        captured: Signature | None = None,
     ) -> bool:
         """Keep what is foreign at a path, so that it may be replaced.
 
-        Returns whether the wanted content is there already.
+        What is `captured` has been kept already; by now something of ours may lie there. Returns
+        whether the wanted content is there already.
         """
         status = _status(directory, name)
-        if status is None or signature_of(status) == self._ours.get(path):
+        if status is None or signature_of(status) in (self._ours.get(path), captured):
             return False
         if content is not None and stat.S_ISREG(status.st_mode) and status.st_size == len(content):
             found = self._read_file(directory, name)
