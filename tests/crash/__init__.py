@@ -19,8 +19,7 @@ system call of a recorded run fail with every error that it can have, one pair a
 repository between two lives, each way a cut could and some worse ones. `--mutant` plants a bug
 (`crash.mutant_coordinator`), to show that the harness fails when it has to.
 
-The last line of a run, `total ...`, holds the figures that can be added up: `python -m crash.total
-LOG ...` adds those of all runs in these files.
+The last line of a run, `total ...`, holds the figures that `python -m tally LOG...` adds up.
 
 The parts: `client` is one agent's process, `workload` what it writes, `history` what it notes down,
 `model` an independent idea of what the operations mean, `check` the laws, `processes` and `disk`

@@ -18,6 +18,7 @@ from crash.mutant_coordinator import MUTANTS
 from crash.pairs import PairFigures, run_pairs
 from crash.run import in_rounds, run_cut, run_faults, run_first, run_kill, run_wound
 from crash.scene import Figures, Plan
+from tally import total_line
 
 
 def _leave(number: int, frame: object) -> NoReturn:
@@ -88,6 +89,9 @@ def main() -> int:
             sys.stderr.write(f"error: {error}\n")
             return 2
     sys.stdout.write("".join(f"{line}\n" for line in figures.lines()))
+    where = f" {options.fs}" if options.tier in ("cut", "first", "blocks") else ""
+    run = f"{options.tier}{where} seed={plan.seed}"
+    sys.stdout.write(f"{total_line(run, figures.counts)}\n")
     return 1 if figures.violations else 0
 
 

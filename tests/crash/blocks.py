@@ -30,7 +30,6 @@ from crash.block_states import Outcome, Past, Wrong, connect_read_only, try_stat
 from crash.disk import MEMORY
 from crash.repository import GitBroken, changes_of, commit_ids
 from crash.scene import Plan, Scene, acting
-from crash.total import total_line
 
 __all__ = ["BlockFigures", "run_blocks"]
 
@@ -80,6 +79,14 @@ class BlockFigures:
         """How many disks were made and recovered."""
         return sum(self.fates.values())
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """What is added up over runs."""
+        return {
+            **{"block states": self.states, "acknowledgements looked for": self.promised},
+            "violations": len(self.violations),
+        }
+
     def lines(self) -> Iterator[str]:
         """Yield the figures as text."""
         fates = ", ".join(f"{self.fates[fate]} with {fate}" for fate in FATES)
@@ -101,12 +108,6 @@ class BlockFigures:
         yield f"{len(self.violations)} violations"
         for violation in self.violations:
             yield f"seed {self.seed}: {violation}"
-        yield total_line(
-            "blocks",
-            block_states=self.states,
-            acknowledgements=self.promised,
-            violations=len(self.violations),
-        )
 
 
 def run_blocks(

@@ -20,7 +20,6 @@ from typing import Final
 from crash.faults import ANY_PROCESS, Fault, Injector, Recorder, pairs_of
 from crash.run import settle_fault
 from crash.scene import Figures, Plan, Scene, acting
-from crash.total import total_line
 
 __all__ = ["PairFigures", "run_pairs"]
 
@@ -57,6 +56,14 @@ class PairFigures:
         """What went wrong."""
         return self.crash.violations
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """What is added up over runs."""
+        return {
+            **{"pairs": len(self.pairs), "tried": self.tried, "met": len(self.met)},
+            **{"acknowledged": self.crash.acked, "violations": len(self.violations)},
+        }
+
     def lines(self) -> Iterator[str]:
         """Yield the figures as text."""
         for process, calls in sorted(self.recorded.items()):
@@ -70,13 +77,6 @@ class PairFigures:
         met = set(self.met)
         missed = [str(fault) for fault in self._tried if fault not in met]
         yield f"not met while it was to fail: {', '.join(missed) or 'none'}"
-        yield total_line(
-            "pairs",
-            pairs=len(self.pairs),
-            tried=self.tried,
-            failed=len(self.met),
-            violations=len(self.violations),
-        )
 
 
 def run_pairs(

@@ -20,7 +20,6 @@ from crash.ledger import Cuts, Ledger
 from crash.points import POINTS
 from crash.processes import ClientProcess, Coordinator, Fell, make_store
 from crash.repository import GitBroken, find_damage
-from crash.total import total_line
 
 __all__ = ["INIT_SECONDS", "Figures", "Plan", "Scene", "Stop", "acting"]
 
@@ -83,6 +82,15 @@ class Figures:
         """How often the power was cut."""
         return sum(count for name, count in self.faults.items() if name.startswith("cut"))
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """What is added up over runs."""
+        return {
+            **{"kills": self.kills, "cuts": self.cuts, "cycles": self.cycles},
+            **{"stores": self.stores, "operations": self.records, "acknowledged": self.acked},
+            "violations": len(self.violations),
+        }
+
     def add(self, other: Figures) -> None:
         """Add what another store has shown."""
         for name in ("faults", "unresolved", "refusals", "ends", "damage"):
@@ -121,16 +129,6 @@ class Figures:
         yield f"{len(self.violations)} violations"
         for violation in self.violations:
             yield f"seed {self.seed}: {violation}"
-        yield total_line(
-            "crash",
-            kills=self.kills,
-            cuts=self.cuts,
-            cycles=self.cycles,
-            stores=self.stores,
-            operations=self.records,
-            acknowledged=self.acked,
-            violations=len(self.violations),
-        )
 
 
 def _counts(counts: Counter[str]) -> str:

@@ -49,10 +49,10 @@ from agent_trace_protocol import AgentTraceError, Log, LogEntry, Sessions, Touch
 from agent_trace_protocol.limits import DOCUMENT_BYTES_MAX
 from crash.disk import MEMORY
 from crash.repository import run_git
-from crash.total import total_line
 from damage.case import judge, nothing
 from damage.original import Original, copy_store, make_original
 from damage.served import ask_a_coordinator
+from tally import total_line
 
 __all__ = ["FlipFigures", "Flipper"]
 
@@ -97,6 +97,15 @@ class FlipFigures:
         """Whatever changes if a flip changes any answer."""
         return self.refused, self.missing, self.short, len(self.wrong)
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """What is added up over runs."""
+        return {
+            **{"flips": self.flips.total(), "answers": self.answers},
+            **{"coordinators": self.coordinators, "repairs": self.repairs},
+            "violations": len(self.wrong),
+        }
+
     def lines(self) -> Iterator[str]:
         """Yield the figures as text."""
         total = self.flips.total()
@@ -112,14 +121,6 @@ class FlipFigures:
             f"otherwise; {self.harmless} flips changed no answer"
         )
         yield f"{len(self.wrong)} wrong"
-        yield total_line(
-            "flips",
-            flips=total,
-            answers=self.answers,
-            coordinators=self.coordinators,
-            repairs=self.repairs,
-            wrong=len(self.wrong),
-        )
 
 
 class _Slow(Exception):
@@ -562,6 +563,7 @@ def main() -> int:
     for wrong in figures.wrong[:40]:
         sys.stdout.write(f"seed {figures.seed}: {wrong}\n")
     sys.stdout.write("".join(f"{line}\n" for line in figures.lines()))
+    sys.stdout.write(f"{total_line(f'flips seed={figures.seed}', figures.counts)}\n")
     return 1 if figures.wrong else 0
 
 

@@ -66,6 +66,14 @@ HARNESSES: Final = (
         ),
     ),
     Harness(
+        "damage",
+        0.04,
+        (
+            *("-m", "damage", "--kill", "--cases", "1000000"),
+            *("--seconds", "{seconds}", "--seed", "{seed}"),
+        ),
+    ),
+    Harness(
         "linearizability",
         0.1,
         ("-m", "linearizability", "--seconds", "{seconds}", "--seed", "{seed}"),
