@@ -40,7 +40,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Generator[Path]:
         with connect_sync(root, user="ada") as ada:
             ada.write("plan.md", "- [ ] one\n", type="plan")
             ada.write("reference.md", "so it is\n", type="reference")
-            ada.write("notes/first of all.md", "hello there\n")
+            ada.write("notes/first of all, too.md", "hello there\n")
         ben(root, 0, "connect")
         ben(root, 0, "write", "notes/second.md")
         ben(root, 0, "lease", "acquire", "notes/**")
@@ -80,7 +80,7 @@ def completions(directory: Path, *words: str, shell: str = "zsh") -> list[str]:
 
 
 def test_documents_names_and_ids_are_proposed_though_nobody_serves_the_store(store: Path) -> None:
-    assert completions(store, "read", "notes/") == ["notes/first of all.md", "notes/second.md"]
+    assert completions(store, "read", "notes/") == ["notes/first of all, too.md", "notes/second.md"]
     assert completions(store, "read", ":/pl", shell="bash") == [":/plan.md"]
     assert completions(store, "edit", "pla") == ["plan.md"]
     assert completions(store, "reclassify", "plan.md", "pl") == ["plan"]
@@ -101,7 +101,9 @@ def test_paths_are_proposed_as_they_are_typed_where_one_is(store: Path) -> None:
     assert completions(below, "read", "s") == ["second.md"]
     assert completions(below, "read", "./s") == ["./second.md"]
     assert completions(below, "read", "../p") == ["../plan.md"]
-    assert completions(store, "read", "notes/f", shell="bash") == ["notes/first\\ of\\ all.md"]
+    assert completions(store, "read", "notes/f", shell="bash") == [
+        "notes/first\\ of\\ all,\\ too.md"
+    ]
 
 
 @pytest.mark.parametrize("manifest", [b"", b"\xff[[document]]\npath = 7\n", None])
@@ -182,7 +184,7 @@ def test_a_shell_completes_the_path_of_a_document(shell: str, store: Path) -> No
         terminal.wait_for(r"\bready\r?\n")
         # The rest of the name is never typed; the shell has to quote its blanks.
         terminal.type("agent-trace read notes/f\t")
-        terminal.wait_for(r"of.{1,3}all\.md")
+        terminal.wait_for(r"of.{1,3}all,.{1,3}too\.md")
         terminal.type("\r")
         terminal.wait_for("hello there")
     finally:

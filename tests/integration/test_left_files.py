@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from agent_trace_protocol import Delete, Durability, Move, Put, Untrack
+from agent_trace_protocol.limits import DOCUMENT_BYTES_MAX
 from support.coordinator import Coordinator, Peer, running
 
 pytestmark = pytest.mark.integration
@@ -131,6 +132,24 @@ def test_a_start_leaves_alone_what_somebody_put_where_a_document_was(
     crash_and_start(coordinator)
 
     assert files(root) == {"a.md": b"mine\n"}
+
+
+def test_a_start_leaves_alone_what_can_not_be_a_document_where_one_was(
+    coordinator: Coordinator, peer: Peer
+) -> None:
+    root = coordinator.root
+    peer.do(Put("a.md", b"one\n"), Put("b.md", b"one\n"), Put("c.md", b"one\n"))
+    peer.do(Delete("a.md"), Delete("b.md"), Delete("c.md"), durability=Durability.GIT)
+    (root / "a.md").symlink_to("elsewhere.md")
+    with (root / "b.md").open("wb") as file:
+        file.truncate(DOCUMENT_BYTES_MAX + 1)
+    os.mkfifo(root / "c.md")
+    crash_and_start(coordinator)
+
+    assert os.readlink(root / "a.md") == "elsewhere.md"
+    assert (root / "b.md").stat().st_size == DOCUMENT_BYTES_MAX + 1
+    assert (root / "c.md").is_fifo()
+    assert quarantine(root) == []
 
 
 def test_a_repeated_request_is_told_its_commit_after_a_restart(

@@ -73,7 +73,7 @@ class _Completed(click.ParamType[str]):
         """Return what begins like what was typed."""
         try:
             found = dict(self._find(ctx.find_root().ensure_object(Face), incomplete))
-        except (AgentTraceError, OSError, ValueError):
+        except (AgentTraceError, OSError, ValueError, LookupError):
             return []
         return [
             CompletionItem(_typed(value), help=about or None)
@@ -94,7 +94,11 @@ def _mirror(face: Face, name: str) -> str:
     if root is None:
         return ""
     with open(root / STORE_DIRECTORY / name, "rb") as file:
-        return file.read(BYTES_MAX).decode("utf-8", "replace")
+        data = file.read(BYTES_MAX)
+    if len(data) == BYTES_MAX:
+        # What is cut off is a table too.
+        data = data[: data.rfind(b"\n[[") + 1]
+    return data.decode("utf-8", "replace")
 
 
 def _tables(text: str) -> Iterator[dict[str, str]]:

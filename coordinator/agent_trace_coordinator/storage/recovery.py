@@ -140,7 +140,11 @@ def _remove_left_files(
     for path, leaving in left.items():
         if path in state.by_path:
             continue
-        content = _read(tree, path)
+        try:
+            content = tree.read(path)
+        except (InvalidPath, TooLarge):
+            # A link, or what else can not be a document's file: nothing that we ever wrote.
+            continue
         if content is None:
             if leaving.time_ms >= state.time_ms - UNSYNCED_MS:
                 # The process may have ended between the removal of a file and that of its folder,
