@@ -11,11 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent_trace_coordinator.core.records import content_digest, content_key
+from agent_trace_coordinator.core.records import (
+    CHAIN_START,
+    chain_hash,
+    content_digest,
+    content_key,
+)
 from agent_trace_coordinator.errors import CorruptStore
 from agent_trace_coordinator.storage.index import Index
 from agent_trace_coordinator.storage.packing import pack, unpack
 from agent_trace_coordinator.storage.salvage import Salvage
+from agent_trace_coordinator.storage.schema import follows
 from agent_trace_protocol import Put
 from support.core import Desk
 from support.trace import tracing
@@ -86,3 +92,15 @@ def test_only_what_is_generated_is_packed_and_every_revision_of_it_can_be_read(
 
 def _author(desk: Desk, key: int) -> str:
     return desk.entries[key // content_key(1, 0) - 1].record.author
+
+
+@pytest.mark.parametrize("damaged", [None, 3, 0.5, "text"])
+def test_a_row_whose_kind_was_damaged_holds_nothing(damaged: object) -> None:
+    """A flipped bit in the head of a row makes a number, a text or nothing of a blob."""
+    chain = chain_hash(CHAIN_START, b"record")
+
+    assert unpack(damaged, content_digest(b"one\n")) is None
+    assert follows(CHAIN_START, b"record", chain)
+    assert not follows(CHAIN_START, damaged, chain)
+    assert not follows(damaged, b"record", chain)
+    assert not follows(CHAIN_START, b"record", damaged)

@@ -21,7 +21,6 @@ from agent_trace_coordinator.core.records import (
     SessionClosed,
     SessionEnded,
     SessionOpened,
-    chain_hash,
     content_key,
     record_digests,
     split_key,
@@ -38,7 +37,15 @@ from agent_trace_protocol import (
 
 from .base import Entry
 from .packing import unpack
-from .schema import check_records, commit_id, connect, decode, indexed_change, translate
+from .schema import (
+    check_records,
+    commit_id,
+    connect,
+    decode,
+    follows,
+    indexed_change,
+    translate,
+)
 
 __all__ = ["Index"]
 
@@ -75,7 +82,7 @@ class Index:
         """
         row = self._one("SELECT data FROM content WHERE key = ?", key)
         data = None if row is None else row[0]
-        content = unpack(data, digest) if isinstance(data, bytes) else None
+        content = unpack(data, digest)
         if content is None:
             what = f"the content {key} (operation {key // _PER_RECORD})"
             if self._one("SELECT key FROM lost WHERE key = ?", key) is not None:
@@ -335,7 +342,7 @@ class Index:
                 (first, -1 if limit is None else limit),
             )
             for seq, encoded, chain in cursor:
-                if encoded is None or chain != chain_hash(previous, encoded):
+                if not follows(previous, encoded, chain):
                     raise CorruptStore(f"journal record {seq} does not match its hash chain")
                 previous = chain
                 record = decode(seq, encoded)

@@ -39,7 +39,6 @@ from agent_trace_coordinator.core.records import (
     SessionOpened,
     Unlocked,
     Violated,
-    chain_hash,
     content_key,
     erased_by,
     split_key,
@@ -65,6 +64,7 @@ from .schema import (
     connect,
     create_tables,
     decode,
+    follows,
     indexed_change,
     prepare_to_write,
     seal_commit,
@@ -243,7 +243,7 @@ class Journal:
             raise CorruptStore(f"the journal begins with record {expected}, not with 1")
         for seq, encoded, chain in rows[1:] if len(rows) > VERIFY_TAIL_RECORDS else rows:
             expected = seq if previous is CHAIN_START else expected + 1
-            if seq != expected or chain != chain_hash(previous, encoded):
+            if seq != expected or not follows(previous, encoded, chain):
                 raise CorruptStore(f"journal record {seq} does not match its hash chain")
             previous = chain
 

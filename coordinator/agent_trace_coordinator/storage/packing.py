@@ -25,8 +25,11 @@ def pack(content: bytes) -> bytes:
     return packed if len(packed) < len(content) else content
 
 
-def unpack(data: bytes, digest: bytes) -> bytes | None:
-    """Return the content that has this digest; None if the data is not that of it."""
+def unpack(data: object, digest: bytes) -> bytes | None:
+    """Return the content that has this digest; None if the data is not that of it, or not even
+    bytes, as in a row whose kind was damaged."""
+    if not isinstance(data, bytes):
+        return None
     if content_digest(data) == digest:
         return data
     try:

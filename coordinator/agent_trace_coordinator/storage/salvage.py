@@ -86,7 +86,7 @@ class Salvage:
             row = self._row(self._views[view], number, offset)
             if row is not None and len(row[1]) == 2:
                 data = row[1][1]
-                content = unpack(data, digest) if isinstance(data, bytes) else None
+                content = unpack(data, digest)
                 if content is not None:
                     return content
         return None

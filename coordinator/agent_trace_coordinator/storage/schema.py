@@ -37,6 +37,7 @@ __all__ = [
     "copy_database",
     "create_tables",
     "decode",
+    "follows",
     "foreign_objects",
     "indexed_change",
     "prepare_to_write",
@@ -215,9 +216,15 @@ def check_records(connection: sqlite3.Connection) -> None:
 def _verified(record: object, chain: object, previous: object) -> bytes | None:
     """Return a record if its chain hash says that it is what was written."""
     before = CHAIN_START if previous is None else previous
-    if isinstance(record, bytes) and isinstance(before, bytes):
-        return record if chain_hash(before, record) == chain else None
-    return None
+    return record if isinstance(record, bytes) and follows(before, record, chain) else None
+
+
+def follows(previous: object, record: object, chain: object) -> bool:
+    """Return whether a chain hash is that of a record and the chain before it. Whatever a damaged
+    row holds may be asked about: it can be of any kind."""
+    if isinstance(previous, bytes) and isinstance(record, bytes):
+        return chain_hash(previous, record) == chain
+    return False
 
 
 def indexed_change(record: Record, index: int, document: int, revision: int) -> Change:
