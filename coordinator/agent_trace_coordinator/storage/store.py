@@ -123,14 +123,15 @@ format_version = {FORMAT_VERSION}
 # and a log for each session. What is there stays when it is turned off.
 # generated = true
 
-# Seconds between two looks at all files for such changes; most are noticed at once without.
+# Seconds between two looks at all files for changes that were made in them; most are noticed at
+# once without.
 # scan_seconds = 30.0
 
 # Where to listen for clients on other machines, such as "tcp://127.0.0.1:7117"; empty: nowhere.
 # Each of them needs a key: agent-trace keys. docs/security.md says more.
 # listen = ""
 
-# Whether that, and metrics, may be an address that other machines can reach.
+# Whether `listen` and `metrics` may be addresses that other machines can reach.
 # listen_any = false
 
 # Where to serve metrics for Prometheus, such as "127.0.0.1:9464"; empty: nowhere. Numbers only.
@@ -140,15 +141,17 @@ format_version = {FORMAT_VERSION}
 # Needs pip install 'agent-trace[traces]'. They name authors and paths, and hold no contents.
 # traces = ""
 
-# A language model for `agent-trace context synthesize`: the base address of any endpoint that
-# speaks OpenAI's chat completions, such as http://localhost:11434/v1, and a model. Empty: none.
+# Where `agent-trace context synthesize` finds a language model: the base address of any endpoint
+# that speaks OpenAI's chat completions, such as http://localhost:11434/v1. Empty: nowhere.
 # synthesis_url = ""
+
+# The name of that model, as its endpoint knows it.
 # synthesis_model = ""
 
 # The environment variable that holds its key; the key itself does not belong into a file.
 # synthesis_key_variable = ""
 
-# How often in an hour it may be asked.
+# How often in an hour the model may be asked.
 # synthesis_calls_per_hour = 6
 """
 
