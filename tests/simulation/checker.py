@@ -844,9 +844,12 @@ class Checker:
             return said
         if isinstance(request, Transact):
             return self._check_transact_refusal(sent, request, reply, record)
-        if isinstance(request, (DiscardViolation, DiscardDraft)) and code is ErrorCode.NOT_FOUND:
-            sent.refused = True
-            return self.follow.check_absence(request, snapshots)
+        if isinstance(request, (DiscardViolation, DiscardDraft)):
+            if code is ErrorCode.REQUEST_REUSED:
+                return self._check_reused(sent, record)
+            if code is ErrorCode.NOT_FOUND:
+                sent.refused = True
+                return self.follow.check_absence(request, snapshots)
         if isinstance(request, (Read, Log)) and request.path and not is_path(request.path):
             return "" if code is ErrorCode.INVALID_PATH else "that is no path"
         if isinstance(request, Read) and code is ErrorCode.NOT_FOUND:
@@ -873,10 +876,9 @@ class Checker:
         self, sent: Sent, request: Transact, reply: Refused, record: Record | None
     ) -> str:
         code = reply.error.code
+        if code is ErrorCode.REQUEST_REUSED:
+            return self._check_reused(sent, record)
         if record is not None:
-            if code is ErrorCode.REQUEST_REUSED:
-                other = record.fingerprint != sent.fingerprint
-                return "" if other else "the request is the same"
             body = record.body
             if isinstance(body, Violated) and record.fingerprint == sent.fingerprint:
                 return "" if code is body.code else "it is another refusal than before"
@@ -885,11 +887,6 @@ class Checker:
                 if body.lease is None:
                     same = reply.error.conflict == body.conflict
                 return "" if same else "it is another conflict than before"
-        if code is ErrorCode.REQUEST_REUSED:
-            # The one that came first under this number was refused without a record.
-            sends = self._sent.get((sent.session, sent.number), ())
-            others = any(each.fingerprint != sent.fingerprint for each in sends)
-            return "" if others else "nothing else was sent under this number"
         # A copy may have been refused before another one was carried out: a repetition of what was
         # refused is judged afresh (docs/protocol.md, "Repeating").
         end = record.seq if record and record.fingerprint == sent.fingerprint else self.seq + 1
@@ -917,6 +914,15 @@ class Checker:
                 sent.refused = True
                 return ""
         return "no state in between refuses it like this"
+
+    def _check_reused(self, sent: Sent, record: Record | None) -> str:
+        if record is not None:
+            other = record.fingerprint != sent.fingerprint
+            return "" if other else "the request is the same"
+        # The one that came first under this number was refused without a record.
+        sends = self._sent.get((sent.session, sent.number), ())
+        others = any(each.fingerprint != sent.fingerprint for each in sends)
+        return "" if others else "nothing else was sent under this number"
 
     def _names_draft(self, snapshot: Snapshot, reply: Refused, draft: ModelDraft) -> bool:
         """Return whether a refusal names the draft that keeps the same texts already."""

@@ -373,6 +373,7 @@ class Coordinator:
             and not self.runtime.state.waiters
             and not self.runtime.followers_count
             and self.files.written_seq == seq == self.git.git_seq
+            and not self.files.pending_count
         )
 
 

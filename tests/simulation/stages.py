@@ -259,6 +259,11 @@ class SimulatedFiles(FileStage):
         self._process = process
         self._busy = False
 
+    @property
+    def pending_count(self) -> int:
+        """Files that are still to be written; one that is brought back has no operation."""
+        return len(self._updates) + len(self._under_way)
+
     def add(self, batch: list[Entry]) -> None:
         super().add(batch)
         self._begin(GATHER_SECONDS)
