@@ -28,8 +28,8 @@ _HINTS: Final[tuple[tuple[type[AgentTraceError], str], ...]] = (
     ),
     (
         GitFailed,
-        "see that git works there; if .agent-trace/repo is damaged, move it away: the history is "
-        "made again from the journal",
+        "see that git works there; if .agent-trace/repo is damaged, agent-trace repair makes the "
+        "history again from the journal",
     ),
 )
 
