@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import struct
+from bisect import bisect_left
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -55,17 +56,11 @@ class PackIndex(msgspec.Struct, frozen=True):
         if first:
             (low,) = struct.unpack_from(">I", self.data, _FANOUT + 4 * (first - 1))
         (high,) = struct.unpack_from(">I", self.data, _FANOUT + 4 * first)
-        while low < high:
-            middle = (low + high) // 2
-            at = _NAMES + 20 * middle
-            found = self.data[at : at + 20]
-            if found == wanted:
-                return True
-            if found < wanted:
-                low = middle + 1
-            else:
-                high = middle
-        return False
+        at = bisect_left(range(high), wanted, low, key=self._name)
+        return at < high and self._name(at) == wanted
+
+    def _name(self, at: int) -> bytes:
+        return self.data[_NAMES + 20 * at : _NAMES + 20 * (at + 1)]
 
 
 def names_listed(data: bytes) -> Iterator[str]:
