@@ -137,11 +137,7 @@ def shows_pages_with_the_token(site: Site) -> str:
 def takes_agents_with_keys(site: Site) -> str:
     for name in ("planner", "worker"):
         join(site.new_key(name, ADDRESS))
-    writers = [Writer(name) for name in ("planner", "worker")]
-    for each in writers:
-        each.start()
-    for each in writers:
-        each.wait_for(LINES)
+    writers = _two_that_write()
     for each in writers:
         each.finish()
         assert not each.errors, each.errors
@@ -183,13 +179,18 @@ def is_found_whole_from_every_container(site: Site) -> str:
     return ""
 
 
-def comes_back_from_a_kill(site: Site) -> str:
-    before = site.status()
+def _two_that_write() -> list[Writer]:
     writers = [Writer(name) for name in ("planner", "worker")]
     for each in writers:
         each.start()
     for each in writers:
         each.wait_for(LINES)
+    return writers
+
+
+def comes_back_from_a_kill(site: Site) -> str:
+    before = site.status()
+    writers = _two_that_write()
     # As the kernel would, short of memory: by the engine's own `kill` nothing is started again.
     start = time.monotonic()
     site.inside("coordinator", "sh", "-c", f"kill -9 {before['pid']}", check=False)
@@ -208,11 +209,7 @@ def comes_back_from_a_kill(site: Site) -> str:
 
 
 def leaves_in_order(site: Site) -> str:
-    writers = [Writer(name) for name in ("planner", "worker")]
-    for each in writers:
-        each.start()
-    for each in writers:
-        each.wait_for(LINES)
+    writers = _two_that_write()
     start = time.monotonic()
     site.compose("stop")
     took = time.monotonic() - start
