@@ -55,17 +55,21 @@ Found = Iterable[tuple[str, str]]
 """Values, each with what it is."""
 
 
-class _Completed(click.ParamType[str]):
+class _Text(click.ParamType[str]):
     """A text for which a shell gets proposals. Whether it fits is said by who takes it."""
 
     name = "text"
 
-    def __init__(self, find: Callable[[Face, str], Found]) -> None:
-        self._find = find
-
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Return what was typed, as it was typed."""
         return value
+
+
+class _Completed(_Text):
+    """Something of the store."""
+
+    def __init__(self, find: Callable[[Face, str], Found]) -> None:
+        self._find = find
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
@@ -176,14 +180,8 @@ def _kept(directory: str) -> Callable[[Face, str], Found]:
     return find
 
 
-class _FileOrType(click.ParamType[str]):
+class _FileOrType(_Text):
     """A document's type, or a file."""
-
-    name = "text"
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return what was typed, as it was typed."""
-        return value
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
